@@ -1,0 +1,45 @@
+"""The `snnc` command: groups the verbs and renders errors."""
+
+from __future__ import annotations
+
+import click
+
+import snnc
+from snnc.cli.compile import check_command, compile_command
+from snnc.cli.inspect import inspect_command, neurons_command
+from snnc.cli.run import eval_command, run_command
+from snnc.errors import CompileError
+
+
+class _Group(click.Group):
+    """Prints a CompileError as it renders itself and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except CompileError as error:
+            click.echo(error.render(), err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(snnc.__version__, prog_name="snnc")
+def main() -> None:
+    """Turn trained ONNX networks into spiking networks of one timestep.
+
+    \b
+    Example:
+      snnc compile model.onnx --calibration samples.npz -o model.snn.onnx
+      snnc eval model.onnx model.snn.onnx --data test.npz
+    """
+
+
+for _command in (
+    compile_command,
+    check_command,
+    inspect_command,
+    run_command,
+    eval_command,
+    neurons_command,
+):
+    main.add_command(_command)

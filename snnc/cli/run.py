@@ -1,0 +1,143 @@
+"""`snnc run` and `snnc eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from snnc.cli.output import Progress, json_option, print_json
+from snnc.data import samples_of
+from snnc.energy import PJ_AC, PJ_MAC
+from snnc.evaluation import evaluate, run
+from snnc.files import replacing, require_writable
+from snnc.frontend import load
+from snnc.report import energy_table, table
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="X.npz", help="Input samples."
+)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="Y.npz",
+    help="File to write: one array per output, samples first.",
+)
+@json_option
+def run_command(file: Path, data: Path, out: Path, as_json: bool) -> None:
+    """Run the network FILE, trained or spiking, over samples.
+
+    \b
+    Example:
+      snnc run model.snn.onnx --data test.npz -o outputs.npz
+    """
+    require_writable(out, file, data)
+    graph = load(file)
+    samples = samples_of(data, graph)
+    with Progress() as progress:
+        outputs = run(graph, samples, progress.phase("running", samples.count))
+    with replacing(out) as directory, (directory / out.name).open("wb") as target:
+        np.savez(target, **outputs)  # type: ignore[arg-type]
+    shapes = {name: list(array.shape) for name, array in outputs.items()}
+    if as_json:
+        print_json({"samples": samples.count, "outputs": shapes, "output": str(out)})
+        return
+    rows = [(name, str(shape)) for name, shape in shapes.items()]
+    click.echo(table(["output", f"shape, written to {out}"], rows))
+
+
+@click.command("eval")
+@click.argument("ann", type=click.Path(path_type=Path))
+@click.argument("snn", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="F.npz",
+    help="Samples, with 'labels' where they are known.",
+)
+@click.option(
+    "--output", metavar="NAME", help="Output to compare.  [default: the float output computed last]"
+)
+@click.option("--per-layer", is_flag=True, help="List every layer with its operations.")
+@click.option(
+    "--pj-ac",
+    type=click.FloatRange(min=0, min_open=True),
+    default=PJ_AC,
+    show_default=True,
+    help="Energy of an accumulate, pJ.",
+)
+@click.option(
+    "--pj-mac",
+    type=click.FloatRange(min=0, min_open=True),
+    default=PJ_MAC,
+    show_default=True,
+    help="Energy of a multiply-accumulate, pJ.",
+)
+@json_option
+def eval_command(
+    ann: Path,
+    snn: Path,
+    data: Path,
+    output: str | None,
+    per_layer: bool,
+    pj_ac: float,
+    pj_mac: float,
+    as_json: bool,
+) -> None:
+    """Compare the spiking network SNN with the network ANN it came from.
+
+    \b
+    Example:
+      snnc eval model.onnx model.snn.onnx --data test.npz
+    """
+    networks = load(ann), load(snn)
+    samples = samples_of(data, networks[0])
+    with Progress() as progress:
+        result = evaluate(
+            *networks,
+            samples,
+            output,
+            pj_ac=pj_ac,
+            pj_mac=pj_mac,
+            progress=progress.phase("evaluating", samples.count),
+        )
+    energy = result.energy
+    if as_json:
+        layers = [
+            {
+                "name": x.name,
+                "op": x.op_type,
+                "kind": x.kind,
+                "macs": x.macs,
+                "spikes": x.spikes,
+                "events": x.events,
+                "picojoule": energy.picojoule(x),
+            }
+            for x in energy.layers
+        ]
+        print_json(result.summary() | ({"layers": layers} if per_layer else {}))
+        return
+    if per_layer:
+        click.echo(energy_table(energy) + "\n")
+    rows = [
+        ("samples", "", result.samples),
+        ("top-1", _percent(result.ann_top1), _percent(result.snn_top1)),
+        (f"same argmax of '{result.output}'", "", _percent(result.agreement)),
+        ("mean cosine to the ANN", "", f"{result.cosine:.4f}"),
+        ("energy, a count of y as y additions", "100 %", _percent(energy.ratio_spikes)),
+        ("energy, a count as one addition", "100 %", _percent(energy.ratio_events)),
+        ("  without analog MACs (eq. 44)", "100 %", _percent(energy.ratio_spikes_eq44)),
+        ("analog MACs a sample", f"{energy.ann_macs:.4g}", f"{energy.analog_macs:.4g}"),
+    ]
+    click.echo(table(["", "ANN", "SNN"], rows))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"

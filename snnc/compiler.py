@@ -1,0 +1,233 @@
+"""snnc.compile: from an ONNX file and calibration data to a spiking network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from snnc.backends.onnx_model import save_onnx
+from snnc.coverage import Coverage, coverage_of
+from snnc.data import Samples, Source, random_samples, samples_of
+from snnc.energy import PJ_AC, PJ_MAC, Energy
+from snnc.errors import CompileError
+from snnc.evaluation import Evaluation, evaluate, measure, run
+from snnc.fidelity import primary_output
+from snnc.frontend import load
+from snnc.ir.graph import Graph, Replacement, Stage
+from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.node import Activity, Array, Neuron, Node
+from snnc.neurons.sfn import SFN
+from snnc.passes.calibrate import Calibrate
+from snnc.passes.normalize import Normalize
+from snnc.passes.place_sites import PlaceSites
+from snnc.pipeline import Watcher, run_passes
+from snnc.reservoir import Reservoir
+from snnc.search import GRID, Choice, choose_scale, with_scale
+
+RANDOM = "random"
+"""Calibration source for trying things out: random numbers instead of samples."""
+
+ACTIVITY_SAMPLES = 64
+"""Calibration samples on which the activity stored in the artifact is measured."""
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What compilation did: coverage, the scale factor and how it was found, warnings."""
+
+    neuron: NeuronModel
+    sites: int
+    scale: float
+    choice: Choice | None
+    output: str
+    coverage: Coverage
+    calibration_samples: int
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """As `snnc compile --json` prints it (without the path of the file written)."""
+        chosen = self.choice
+        return {
+            "neuron": self.neuron.name,
+            "parameters": dict(self.neuron.parameters),
+            "sites": self.sites,
+            "lambda": self.scale,
+            "fidelity": None
+            if chosen is None
+            else {
+                "reached": chosen.fidelity,
+                "measure": chosen.measure,
+                "output": self.output,
+                "samples": chosen.samples,
+                "target_met": chosen.reached,
+            },
+            "calibration_samples": self.calibration_samples,
+            **coverage_summary(self.coverage),
+            "warnings": list(self.warnings),
+        }
+
+
+def coverage_summary(coverage: Coverage) -> dict[str, Any]:
+    """The coverage, as both `snnc compile` and `snnc check` print it."""
+    return {
+        "spiking_fraction": coverage.spiking_fraction,
+        "direct_coded_fraction": coverage.direct_coded_fraction,
+        "direct_coded": coverage.names("direct-coded"),
+        "analog": coverage.analog,
+        "open_dimensions_counted_as": coverage.open_dim,
+    }
+
+
+class SpikingNetwork:
+    """A compiled network. graph: the spiking graph; ann: the network it came from; report."""
+
+    def __init__(self, graph: Graph, ann: Graph, report: CompileReport) -> None:
+        self.graph = graph
+        self.ann = ann
+        self.report = report
+
+    def save(self, path: str | Path) -> None:
+        """Writes the ONNX artifact that stock onnxruntime runs."""
+        save_onnx(self.graph, path)
+
+    def run(self, data: Source) -> dict[str, Array]:
+        """Every output for all samples of `data`, by name."""
+        return run(self.graph, samples_of(data, self.graph))
+
+    def evaluate(self, data: Source, output: str | None = None) -> Evaluation:
+        """The spiking network beside its ANN on `data` (labels under the key 'labels')."""
+        return evaluate(self.ann, self.graph, samples_of(data, self.ann), output)
+
+    def energy(self, data: Source, pj_ac: float = PJ_AC, pj_mac: float = PJ_MAC) -> Energy:
+        """Operations and energy ratios of the spiking network on `data`."""
+        return measure(self.graph, samples_of(data, self.graph)).energy(pj_ac, pj_mac)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told about progress. progress(phase, done, total or None); graph(pass name, graph)."""
+
+    progress: Callable[[str, int, int | None], None] = lambda phase, done, total: None
+    graph: Watcher | None = None
+
+
+def prepare(
+    model: str | Path | ModelProto | Graph,
+    *,
+    keep: tuple[str, ...] = (),
+    encode_input: bool = False,
+    watch: Watcher | None = None,
+) -> tuple[Graph, Graph]:
+    """The network as loaded, and normalised with its sites placed: all that needs no data."""
+    ann = model if isinstance(model, Graph) else load(model)
+    if ann.stage != Stage.ANN:
+        raise CompileError(
+            "the model is a spiking network already",
+            at=ann.source or None,
+            help="pass the trained network it was compiled from",
+        )
+    return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
+
+
+def compile(
+    model: str | Path | ModelProto | Graph,
+    *,
+    neuron: NeuronModel | None = None,
+    calibration: Source,
+    scale: float | None = None,
+    fidelity: float = 0.98,
+    percentile: float = 1.0,
+    polarity: Polarity = "separate",
+    keep: tuple[str, ...] = (),
+    encode_input: bool = False,
+    mask_input: str | None = None,
+    output: str | None = None,
+    watch: Watch | None = None,
+) -> SpikingNetwork:
+    """Turns a trained network into a spiking one of one timestep, without training.
+
+    model: ONNX file, message or graph. neuron: a neuron model, SFN() by default. calibration: a
+    .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
+    scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
+    the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
+    node names that stay analog. Raises CompileError.
+    """
+    watch = watch or Watch()
+    neuron = neuron or SFN()
+    if not 0 < fidelity <= 1:
+        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
+    if scale is not None and not 0 < scale <= 1:
+        raise CompileError(f"lambda {scale} is out of range", help="choose 0 < lambda <= 1")
+    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+    output = primary_output(ann, output)
+    is_random = isinstance(calibration, str) and calibration == RANDOM
+    samples = random_samples(ann) if is_random else samples_of(calibration, ann)
+    reservoir = Reservoir()
+    calibrate = Calibrate(
+        samples,
+        percentile,
+        mask_input,
+        progress=lambda done: watch.progress("calibrating", done, samples.count),
+        observe=lambda feeds: reservoir.add(feeds, batched=not samples.single),
+    )
+    calibrated = run_passes(sited, (calibrate,), watch.graph)
+    choice = None
+    if scale is None:
+        choice = choose_scale(
+            ann,
+            calibrated,
+            neuron,
+            reservoir,
+            output,
+            fidelity,
+            polarity,
+            progress=lambda done: watch.progress("choosing lambda", done, len(GRID)),
+        )
+        scale = choice.scale
+    spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph)
+    spiking = _with_activity(spiking, reservoir, samples.single)
+    report = CompileReport(
+        neuron=neuron,
+        sites=len(spiking.neurons),
+        scale=scale,
+        choice=choice,
+        output=output,
+        coverage=coverage_of(sited),
+        calibration_samples=reservoir.seen,
+        warnings=tuple(_warnings(spiking, choice, fidelity, is_random)),
+    )
+    return SpikingNetwork(spiking, ann, report)
+
+
+def _with_activity(graph: Graph, reservoir: Reservoir, single: bool) -> Graph:
+    """Every neuron with its mean activity on a part of the calibration samples."""
+    samples = Samples(lambda size: reservoir.batches(size, ACTIVITY_SAMPLES), None, single=single)
+    activity: dict[str, Activity] = measure(graph, samples).activity()
+
+    def rule(node: Node) -> Replacement | None:
+        if isinstance(node, Neuron) and node.outputs[0] in activity:
+            return Replacement((replace(node, activity=activity[node.outputs[0]]),))
+        return None
+
+    return graph.rewrite(rule)
+
+
+def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: bool) -> list[str]:
+    found = []
+    if is_random:
+        found.append("calibrated on random numbers: the thresholds are meaningless")
+    if choice is not None and not choice.reached:
+        found.append(
+            f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "
+            f"({choice.scale:.3g}) reaches {choice.fidelity:.4f}"
+        )
+    silent = [n.loc.names[0] for n in graph.neurons if n.sides == "silent"]
+    if silent:
+        found.append(
+            "0 on every calibration sample, so these neurons never spike: " + ", ".join(silent)
+        )
+    return found

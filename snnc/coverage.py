@@ -1,0 +1,143 @@
+"""Coverage: what becomes of every operation of a network, and how much of its work spikes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from snnc.data import random_feeds
+from snnc.energy import classify, coverage_macs, shaped_values
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph
+from snnc.ir.node import Neuron, Op
+from snnc.ir.ops import LAYOUT, MULTIPLYING, SYNAPTIC, absorbed_rectifier, why_analog
+from snnc.runtime import Session
+
+Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout"]
+
+NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
+"""Sizes tried in turn for dimensions that the model leaves open, when counting its MACs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One operation: original name, type, what becomes of it and, if analog, why."""
+
+    name: str
+    op: str
+    fate: Fate
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Fate of every operation; macs: multiply-accumulates of one sample by fate, at open_dim for
+    every open dimension (None where the network has none, or could not be run)."""
+
+    entries: tuple[Entry, ...]
+    macs: Mapping[str, float]
+    open_dim: int | None
+
+    @property
+    def spiking_fraction(self) -> float:
+        """Spiking MACs / MACs outside the direct-coded layers."""
+        rest = self.macs["spiking"] + self.macs["analog"]
+        return self.macs["spiking"] / rest if rest else 0.0
+
+    @property
+    def direct_coded_fraction(self) -> float:
+        """Direct-coded MACs / all MACs."""
+        total = sum(self.macs.values())
+        return self.macs["direct-coded"] / total if total else 0.0
+
+    @property
+    def analog(self) -> list[dict[str, str]]:
+        """Operations that compute on activations in real numbers."""
+        return [
+            {"op": e.op, "name": e.name, "why": e.why} for e in self.entries if e.fate == "analog"
+        ]
+
+    def names(self, fate: Fate) -> list[str]:
+        return [e.name for e in self.entries if e.fate == fate]
+
+
+def coverage_of(graph: Graph) -> Coverage:
+    """The coverage of a graph with sites."""
+    shapes, open_dim = nominal_shapes(graph, shaped_values(graph))
+    return Coverage(tuple(_entries(graph)), coverage_macs(graph, shapes), open_dim)
+
+
+def _entries(graph: Graph) -> Iterable[Entry]:
+    kinds: dict[str, Fate] = {op.outputs[0]: kind for op, kind in classify(graph)}
+    absorbed = _absorbed(graph)
+    for node in graph.nodes:
+        if not isinstance(node, Op):
+            continue
+        name, result = node.loc.names[0], node.outputs[0]
+        if result in absorbed:
+            yield Entry(name, node.op_type, "spiking")
+        elif node.op_type in LAYOUT or not _touches_floats(graph, node):
+            yield Entry(name, node.op_type, "layout")
+        elif result in kinds and kinds[result] != "analog":
+            yield Entry(name, node.op_type, kinds[result])
+        else:
+            kept = node.op_type in SYNAPTIC
+            why = "kept analog as asked" if kept else why_analog(node.op_type)
+            yield Entry(name, node.op_type, "analog", why)
+
+
+def _touches_floats(graph: Graph, op: Op) -> bool:
+    values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
+    return any(graph.types[v].is_float for v in values) or op.op_type in MULTIPLYING
+
+
+def _absorbed(graph: Graph) -> set[str]:
+    """Outputs of the rectifiers that neurons perform for all of their readers."""
+    by_rectifier: dict[str, set[str]] = {}
+    for site in graph.sites:
+        found = absorbed_rectifier(graph, site)
+        if found is not None:
+            by_rectifier.setdefault(found.rectifier.outputs[0], set()).add(found.reader)
+    return {
+        value
+        for value, readers in by_rectifier.items()
+        if value not in graph.outputs
+        and all(reader.outputs[0] in readers for reader in graph.readers[value])
+    }
+
+
+def nominal_shapes(
+    graph: Graph, values: Iterable[str]
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Run-time shapes of `values` for one sample, and the size taken for open dimensions."""
+    values = tuple(values)
+    static = {v: graph.types[v].shape for v in values}
+    if all(s is not None and all(isinstance(d, int) for d in s) for s in static.values()):
+        return {v: tuple(int(d or 0) for d in s or ()) for v, s in static.items()}, None
+    session = Session(graph, shapes_of=values)
+    error: CompileError | None = None
+    for dim in NOMINAL_DIMS:
+        try:
+            run = session.run(random_feeds(graph, 1, dim))
+        except CompileError as raised:
+            error = error or raised
+            continue
+        found = {v: tuple(int(d) for d in run[f"{v}.shape"]) for v in values}
+        if all(math.prod(shape) for shape in found.values()):
+            return found, dim if _is_open(graph) else None
+    raise error or CompileError(
+        "the network computes nothing on a sample of any common size", at=graph.source or None
+    )
+
+
+def _is_open(graph: Graph) -> bool:
+    shapes = [graph.types[name].shape or () for name in graph.inputs]
+    return any(not isinstance(d, int) for shape in shapes for d in shape[1:])
+
+
+def neuron_shape(graph: Graph, neuron: Neuron) -> str:
+    """Shape of a layer of neurons without the batch axis, as text."""
+    shape = graph.types[neuron.outputs[0]].shape
+    return "?" if shape is None else "x".join("?" if d is None else str(d) for d in shape[1:])

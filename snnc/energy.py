@@ -1,0 +1,261 @@
+"""Energy accounting: accumulates and multiply-accumulates of every layer (spec 2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph
+from snnc.ir.node import Activity, Array, Coding, Neuron, Op
+from snnc.ir.ops import MULTIPLYING, multiplied, raw_values
+from snnc.synapses import fan_out, macs, product_count
+
+PJ_AC, PJ_MAC = 0.9, 4.6
+"""Energy of a 32-bit float addition and multiply-accumulate in 45 nm CMOS, picojoule (Horowitz,
+ISSCC 2014), as used by the paper."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Operations of one layer, mean per inference.
+
+    macs: multiply-accumulates of the ANN, padding not counted; spikes: accumulates if a count of
+    y is y additions; events: accumulates if it is one; both 0 where the layer stays real.
+    """
+
+    name: str
+    op_type: str
+    kind: Literal["spiking", "direct-coded", "analog"]
+    macs: float
+    spikes: float
+    events: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of the spiking network relative to its ANN (eqs. 43 and 44)."""
+
+    samples: int
+    layers: tuple[Layer, ...]
+    pj_ac: float = PJ_AC
+    pj_mac: float = PJ_MAC
+
+    @property
+    def ann_macs(self) -> float:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def analog_macs(self) -> float:
+        """MACs that stay real, direct-coded layers included."""
+        return sum(layer.macs for layer in self.layers if layer.kind != "spiking")
+
+    @property
+    def ratio_spikes(self) -> float:
+        """Eq. 43: (AC * pj_ac + analog MACs * pj_mac) / (ANN MACs * pj_mac), AC by spikes."""
+        return self._ratio(sum(layer.spikes for layer in self.layers), self.analog_macs)
+
+    @property
+    def ratio_events(self) -> float:
+        """Eq. 43 with one addition per event."""
+        return self._ratio(sum(layer.events for layer in self.layers), self.analog_macs)
+
+    @property
+    def ratio_spikes_eq44(self) -> float:
+        """Eq. 44: without the MACs that stay real."""
+        return self._ratio(sum(layer.spikes for layer in self.layers), 0.0)
+
+    def _ratio(self, accumulates: float, real_macs: float) -> float:
+        ann = self.ann_macs * self.pj_mac
+        return (accumulates * self.pj_ac + real_macs * self.pj_mac) / ann if ann else 0.0
+
+    def picojoule(self, layer: Layer) -> float:
+        """Energy of one layer in the spiking network, spikes counted, in picojoule."""
+        real_macs = 0.0 if layer.kind == "spiking" else layer.macs
+        return layer.spikes * self.pj_ac + real_macs * self.pj_mac
+
+    def summary(self) -> dict[str, float]:
+        """The ratios and the analog MACs, as reports print them."""
+        return {
+            "ratio_spikes": self.ratio_spikes,
+            "ratio_events": self.ratio_events,
+            "ratio_spikes_eq44": self.ratio_spikes_eq44,
+            "analog_macs": self.analog_macs,
+        }
+
+
+class EnergyMeter:
+    """Counts the operations of a spiking network while it runs, batch by batch.
+
+    A session with `taps` and `shapes_of` yields what `update` takes. Whether a layer accumulates
+    or multiplies is read from the types of its operands.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._layers = [_Counter(graph, op, kind) for op, kind in classify(graph)]
+        self._active = {n.outputs[0]: [0.0, 0.0, 0.0] for n in graph.neurons}
+        self.taps = tuple(n.outputs[0] for n in graph.neurons)
+        self.shapes_of = tuple(dict.fromkeys(v for c in self._layers for v in c.shaped))
+        self.samples = 0
+
+    def update(self, values: Mapping[str, Array], samples: int) -> None:
+        """Adds a batch of `samples` samples, run with the meter's taps."""
+        counts = {}
+        for neuron in self._graph.neurons:
+            out = neuron.outputs[0]
+            counts[out] = spike_counts(self._graph, neuron, values[out])
+            sums = self._active[out]
+            sums[0] += float(counts[out].sum(dtype=np.float64))
+            sums[1] += float(np.count_nonzero(counts[out]))
+            sums[2] += counts[out].size
+        shapes = {v: tuple(int(d) for d in values[f"{v}.shape"]) for v in self.shapes_of}
+        for counter in self._layers:
+            counter.update(counts, shapes)
+        self.samples += samples
+
+    def energy(self, pj_ac: float = PJ_AC, pj_mac: float = PJ_MAC) -> Energy:
+        """The totals so far, per sample."""
+        if not self.samples:
+            raise CompileError("no sample was run, so there is no energy to report")
+        layers = tuple(counter.layer(self.samples) for counter in self._layers)
+        return Energy(self.samples, layers, pj_ac, pj_mac)
+
+    def activity(self) -> dict[str, Activity]:
+        """Mean activity of every layer of neurons, by the name of its output."""
+        return {
+            name: Activity(float(np.float32(total / size)), float(np.float32(events / size)))
+            for name, (total, events, size) in self._active.items()
+            if size
+        }
+
+
+def spike_counts(graph: Graph, neuron: Neuron, output: Array) -> Array:
+    """|spike count| of every neuron of a layer from its output (threshold x count)."""
+    steps = [graph.consts[s] if s else np.float32(1) for s in neuron.inputs[1:]]
+    step = steps[0] if steps[0] is steps[1] else np.where(output < 0, steps[1], steps[0])
+    return np.asarray(np.rint(np.abs(output) / step), np.float32)
+
+
+Kind = Literal["spiking", "direct-coded", "analog"]
+
+
+def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
+    """Every multiplying operation with what drives it: spikes, the raw input, real activations.
+
+    On a graph with sites a site counts as the neuron it will become.
+    """
+    raw = raw_values(graph)
+    sites = {site.outputs[0] for site in graph.sites}
+    for node in graph.nodes:
+        if not isinstance(node, Op) or node.op_type not in MULTIPLYING:
+            continue
+        operands = [v for v in multiplied(node) if v in graph.types]
+        spiking = any(v in sites or graph.types[v].coding is Coding.SPIKE for v in operands)
+        direct = len(operands) == 1 and operands[0] in raw
+        yield node, "spiking" if spiking else "direct-coded" if direct else "analog"
+
+
+class _Counter:
+    """Totals of one multiplying operation."""
+
+    def __init__(self, graph: Graph, op: Op, kind: Kind) -> None:
+        self._graph, self._op, self._kind = graph, op, kind
+        self.shaped = tuple(v for v in (*multiplied(op), op.outputs[0]) if v in graph.types)
+        self._spiking = [
+            (v, source) for v in multiplied(op) if (source := _neuron_behind(graph, v)) is not None
+        ]
+        self._macs = 0.0
+        self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
+
+    def update(self, counts: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        op = self._op
+        full = {v: tuple(self._graph.consts[v].shape) for v in op.inputs if v in self._graph.consts}
+        full |= shapes
+        self._macs += macs(op, full)
+        if len(self._spiking) == 2:
+            a, b = (counts[source].reshape(full[v]) for v, source in self._spiking)
+            active_a, active_b = (np.asarray(c != 0, np.float32) for c in (a, b))
+            out = full[op.outputs[0]]
+            events = product_count(op, active_a, active_b, out)
+            for sums, pair in zip(self._by_stream, ((a, active_b), (active_a, b)), strict=True):
+                sums[0] += product_count(op, *pair, out)
+                sums[1] += events
+        elif self._spiking:
+            value, source = self._spiking[0]
+            count = counts[source].reshape(full[value])
+            fan = fan_out(op, value, full)
+            self._by_stream[0][0] += _weighted(count, fan)
+            self._by_stream[0][1] += _weighted(count != 0, fan)
+
+    def layer(self, samples: int) -> Layer:
+        """Of two spiking operands the cheaper one is the event stream (spec 2.8)."""
+        spikes, events = min(self._by_stream, default=[0.0, 0.0])
+        return Layer(
+            self._op.loc.names[0],
+            self._op.op_type,
+            self._kind,
+            self._macs / samples,
+            spikes / samples,
+            events / samples,
+        )
+
+
+def _neuron_behind(graph: Graph, value: str) -> str | None:
+    """The output of the layer of neurons that `value` holds the spikes of."""
+    while value in graph.types and graph.types[value].coding is Coding.SPIKE:
+        node = graph.producer[value]
+        if isinstance(node, Neuron):
+            return value
+        value = node.inputs[0]
+    return None
+
+
+def _weighted(count: Array, fan: Array | float) -> float:
+    """Sum of count x fan-out, where fan-out may differ by spatial position."""
+    if isinstance(fan, np.ndarray):
+        by_position = count.sum(axis=(0, 1), dtype=np.float64)
+        return float((by_position * fan).sum())
+    return float(count.sum(dtype=np.float64)) * fan
+
+
+def coverage_macs(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+    """MACs of one inference by kind of drive, for the given run-time shapes."""
+    totals: dict[str, float] = {"spiking": 0.0, "direct-coded": 0.0, "analog": 0.0}
+    for op, kind in classify(graph):
+        full: dict[str, Any] = {v: graph.consts[v].shape for v in op.inputs if v in graph.consts}
+        totals[kind] += macs(op, full | dict(shapes))
+    return totals
+
+
+def shaped_values(graph: Graph) -> tuple[str, ...]:
+    """The values whose run-time shapes `coverage_macs` needs."""
+    found = (v for op, _ in classify(graph) for v in (*multiplied(op), op.outputs[0]))
+    return tuple(dict.fromkeys(v for v in found if v in graph.types))
+
+
+def estimate(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Energy:
+    """Energy of one sample from the activity stored in the neurons, without running anything.
+
+    A product of two spiking activations takes their activities as independent.
+    """
+    layers = []
+    for op, kind in classify(graph):
+        full: dict[str, Any] = {v: graph.consts[v].shape for v in op.inputs if v in graph.consts}
+        total = macs(op, full | dict(shapes))
+        sources = [graph.producer[s] for v in multiplied(op) if (s := _neuron_behind(graph, v))]
+        active = [n.activity or Activity(0.0, 0.0) for n in sources if isinstance(n, Neuron)]
+        if len(active) == 2:
+            a, b = active
+            spikes, events = min(a.spikes * b.events, a.events * b.spikes), a.events * b.events
+        elif active:
+            spikes, events = active[0].spikes, active[0].events
+        else:
+            spikes = events = 0.0
+        layers.append(
+            Layer(op.loc.names[0], op.op_type, kind, total, total * spikes, total * events)
+        )
+    return Energy(1, tuple(layers))

@@ -1,0 +1,66 @@
+"""The one error a user ever sees: what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CompileError(Exception):
+    """A model, its data or an option cannot be used as asked.
+
+    message: what is wrong, in one line.
+    at: where, as the user knows it ("node '/fc1/Gemm' (Gemm) of mlp.onnx").
+    line: the line of the intermediate representation concerned, if there is one.
+    help: what to do next.
+    pass_name: the compiler pass that found it (filled in by the pipeline).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: str | None = None,
+        line: str | None = None,
+        help: str | None = None,
+        pass_name: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.line = line
+        self.help = help
+        self.pass_name = pass_name
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def render(self) -> str:
+        """The message as the command line prints it; the only renderer there is."""
+        lines = [f"error: {self.message}"]
+        place = ", ".join(
+            part
+            for part in (
+                f"at {self.at}" if self.at else None,
+                f"in pass {self.pass_name}" if self.pass_name else None,
+            )
+            if part
+        )
+        if place:
+            lines.append(f"  {place}")
+        if self.line:
+            lines.append(f"    {self.line}")
+        if self.help:
+            lines.extend(
+                f"  {'help: ' if i == 0 else '      '}{text}"
+                for i, text in enumerate(self.help.splitlines())
+            )
+        return "\n".join(lines)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> CompileError:
+    """The error for a name that is not in a closed list, with the nearest one that is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    question = f"; did you mean '{near[0]}'?" if near else ""
+    return CompileError(f"unknown {kind} '{name}'{question}", help="known: " + ", ".join(names))

@@ -1,0 +1,190 @@
+"""Graph -> ONNX ModelProto, at any stage of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
+
+from snnc.ir.functions import DOMAIN, FUNCTIONS
+from snnc.ir.graph import OPSET, Graph
+from snnc.ir.node import Array, Attribute, Neuron, Node, Op, Type
+
+IR_VERSION = 10
+"""Newest ONNX IR version that onnxruntime 1.20 loads."""
+
+LOC_KEY = "ai.snnc.loc"
+"""Key of a node's metadata that holds the names of its original nodes, one a line."""
+
+EXTERNAL_BYTES = 4096
+"""Constants of at least this many bytes can stay outside the protobuf message."""
+
+
+@dataclass
+class Exported:
+    """A model whose larger constants lie beside it, named as external data."""
+
+    model: onnx.ModelProto
+    weights: Mapping[str, Array] = field(default_factory=dict)
+
+
+def export(
+    graph: Graph,
+    *,
+    extra_outputs: Iterable[str] = (),
+    shapes_of: Iterable[str] = (),
+    free: Iterable[str] = (),
+    external: bool = False,
+) -> Exported:
+    """The graph as ONNX; sites are identities, neurons functions with bodies in ai.snnc.
+
+    extra_outputs: values to output after the graph's own; shapes_of: values whose shapes to
+    output after those (as '<value>.shape'); free: constants that become inputs; external: leave
+    large constants out of the message, as onnxruntime's external initializers.
+    """
+    free = frozenset(free)
+    nodes = [_node(node) for node in graph.nodes]
+    _make_names_unique(nodes)
+    inputs = [_value_info(name, graph.types[name]) for name in graph.inputs]
+    inputs += [
+        helper.make_tensor_value_info(n, _elem(str(graph.consts[n].dtype)), graph.consts[n].shape)
+        for n in sorted(free)
+    ]
+    outputs = [_output_info(graph, name) for name in graph.outputs]
+    outputs += [ValueInfoProto(name=name) for name in extra_outputs if name not in graph.outputs]
+    for name in shapes_of:
+        nodes.append(helper.make_node("Shape", [name], [f"{name}.shape"]))
+        outputs.append(ValueInfoProto(name=f"{name}.shape"))
+    initializers, weights = [], {}
+    for name, array in graph.consts.items():
+        if name in free:
+            continue
+        if external and array.nbytes >= EXTERNAL_BYTES:
+            initializers.append(_external(name, array))
+            weights[name] = array
+        else:
+            initializers.append(numpy_helper.from_array(array, name))
+    functions = list(_functions(graph))
+    opsets = [helper.make_opsetid("", OPSET)]
+    opsets += [helper.make_opsetid(d, v) for d, v in graph.domains.items() if d != DOMAIN]
+    if functions:
+        opsets.append(helper.make_opsetid(DOMAIN, 1))
+    proto = helper.make_graph(nodes, graph.name or "graph", inputs, outputs, initializers)
+    if not (extra_outputs or shapes_of):
+        boundary = {*graph.inputs, *graph.outputs}
+        proto.value_info.extend(
+            _value_info(n, t) for n, t in graph.types.items() if n not in boundary
+        )
+    model = helper.make_model(
+        proto,
+        opset_imports=opsets,
+        functions=functions,
+        producer_name="snnc",
+        ir_version=IR_VERSION,
+    )
+    return Exported(model, weights)
+
+
+def _external(name: str, array: Array) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=_elem(str(array.dtype)), dims=array.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights")
+    return tensor
+
+
+def _elem(dtype: str) -> int:
+    if dtype in ("str", "object", "string") or dtype.startswith("<U"):
+        return int(TensorProto.STRING)
+    return int(
+        getattr(TensorProto, {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper()))
+    )
+
+
+def _value_info(name: str, type: Type) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, _elem(type.dtype), type.shape)
+
+
+def _output_info(graph: Graph, name: str) -> ValueInfoProto:
+    if name in graph.types:
+        return _value_info(name, graph.types[name])
+    array = graph.consts[name]
+    return helper.make_tensor_value_info(name, _elem(str(array.dtype)), array.shape)
+
+
+def _attribute(key: str, value: Attribute) -> AttributeProto:
+    if isinstance(value, np.ndarray):
+        return helper.make_attribute(key, numpy_helper.from_array(value))
+    if value == ():
+        return helper.make_attribute(key, [], attr_type=AttributeProto.INTS)
+    return helper.make_attribute(key, value)
+
+
+def _node(node: Node) -> onnx.NodeProto:
+    if isinstance(node, Op):
+        domain, _, op_type = node.op_type.rpartition(".")
+        attrs: Mapping[str, Attribute] = node.attrs
+    elif isinstance(node, Neuron):
+        domain, op_type = DOMAIN, node.model.function(node.sides)[0]
+        attrs = neuron_attributes(node)
+    else:
+        domain, op_type, attrs = "", "Identity", {}
+    inputs = list(node.inputs)
+    while isinstance(node, Op) and inputs and not inputs[-1]:
+        inputs.pop()
+    proto = helper.make_node(op_type, inputs, node.outputs, name=node.loc.names[0], domain=domain)
+    proto.attribute.extend(_attribute(k, v) for k, v in attrs.items())
+    proto.metadata_props.add(key=LOC_KEY, value="\n".join(node.loc.names))
+    return proto
+
+
+def _make_names_unique(nodes: Iterable[onnx.NodeProto]) -> None:
+    seen: set[str] = set()
+    for node in nodes:
+        if node.name in seen:
+            node.name = f"{node.name}/{node.output[0]}"
+        seen.add(node.name)
+
+
+def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
+    """The ONNX attributes of a neuron: its model's name and parameters, its activity."""
+    attrs: dict[str, Attribute] = {"model": neuron.model.name, **neuron.model.parameters}
+    if neuron.activity is not None:
+        attrs |= {f.name: getattr(neuron.activity, f.name) for f in fields(neuron.activity)}
+    return attrs
+
+
+def _functions(graph: Graph) -> Iterable[onnx.FunctionProto]:
+    """The function bodies of every ai.snnc operation in use, each once."""
+    seen: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node, Neuron):
+            name, body = node.model.function(node.sides)
+            inputs: tuple[str, ...] = ("x", "positive", "negative")
+            outputs: tuple[str, ...] = ("y",)
+            attributes = tuple(neuron_attributes(node))
+        elif isinstance(node, Op) and node.op_type.startswith(f"{DOMAIN}."):
+            name = node.op_type.removeprefix(f"{DOMAIN}.")
+            (inputs, outputs, body), attributes = FUNCTIONS[name], ()
+        else:
+            continue
+        if name not in seen:
+            seen.add(name)
+            yield function_proto(name, inputs, outputs, body, attributes)
+
+
+def function_proto(
+    name: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    body: str,
+    attributes: tuple[str, ...],
+) -> onnx.FunctionProto:
+    """A function of domain ai.snnc from the text of its body."""
+    declared = f"<{', '.join(attributes)}>" if attributes else ""
+    return parser.parse_function(
+        f'<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">\n'
+        f"{name} {declared} ({', '.join(inputs)}) => ({', '.join(outputs)}) {{\n{body}\n}}"
+    )

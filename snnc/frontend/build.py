@@ -1,0 +1,129 @@
+"""ONNX -> Graph: any exporter's file becomes one flat graph of opset 21 with typed values."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import (
+    ModelProto,
+)
+
+import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
+from snnc.frontend.flatten import flatten, name_nodes, refuse, stored_locs
+from snnc.frontend.read import read, without_weights
+from snnc.ir.functions import DOMAIN
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.neuron import make_neuron
+from snnc.ir.node import Activity, Array, Attribute, Coding, Loc, Neuron, Node, Op
+from snnc.ir.verify import SPIKE_KEEPING, verify
+from snnc.runtime import output_types
+from snnc.shapes import to_type, typed_values
+
+
+def load(model: str | Path | ModelProto) -> Graph:
+    """The network of an ONNX file (or message): a trained one, or one that snnc wrote.
+
+    Raises CompileError for a file that is no ONNX model, is damaged, lacks its external data, or
+    holds something snnc cannot represent, naming the node.
+    """
+    proto, source = (model, "") if isinstance(model, ModelProto) else read(Path(model))
+    skeleton, weights = without_weights(proto)
+    refuse(skeleton, source)
+    name_nodes(skeleton)
+    locs = stored_locs(skeleton)
+    skeleton = flatten(skeleton, source)
+    graph = _build(skeleton, weights, locs, source)
+    verify(graph, graph.stage)
+    return graph
+
+
+def _build(
+    model: ModelProto,
+    weights: dict[str, Array],
+    locs: dict[str, tuple[str, ...]],
+    source: str,
+) -> Graph:
+    surgeon = gs.import_onnx(model)
+    if not _is_sorted(surgeon):
+        surgeon.toposort()
+    consts = {
+        name: np.array(tensor.values)
+        for name, tensor in surgeon.tensors().items()
+        if isinstance(tensor, gs.Constant)
+    } | weights
+    types = {v.name: to_type(v.type) for v in typed_values(model) if v.name not in consts}
+    nodes = tuple(_node(node, locs) for node in surgeon.nodes)
+    spikes: set[str] = set()
+    for node in nodes:
+        if isinstance(node, Neuron) or (
+            isinstance(node, Op) and node.op_type in SPIKE_KEEPING and node.inputs[0] in spikes
+        ):
+            spikes.update(node.outputs)
+    for name in spikes & types.keys():
+        types[name] = replace(types[name], coding=Coding.SPIKE)
+    graph = Graph(
+        name=model.graph.name,
+        inputs=tuple(i.name for i in model.graph.input if i.name not in weights),
+        outputs=tuple(o.name for o in model.graph.output),
+        nodes=nodes,
+        types=types,
+        consts=consts,
+        stage=Stage.SPIKING if any(isinstance(n, Neuron) for n in nodes) else Stage.ANN,
+        domains={
+            o.domain: o.version
+            for o in model.opset_import
+            if o.domain not in ("", "ai.onnx", DOMAIN)
+        },
+        source=source,
+    ).pruned()
+    missing = [n for node in graph.nodes for n in node.outputs if n and n not in graph.types]
+    if missing:
+        found = output_types(graph, missing)
+        graph = replace(graph, types={**graph.types, **found})
+    return graph
+
+
+def _is_sorted(surgeon: gs.Graph) -> bool:
+    seen: set[int] = set()
+    computed = {id(tensor) for node in surgeon.nodes for tensor in node.outputs}
+    for node in surgeon.nodes:
+        if any(id(t) in computed and id(t) not in seen for t in node.inputs):
+            return False
+        seen.update(id(t) for t in node.outputs)
+    return True
+
+
+def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
+    outputs = tuple(t.name for t in node.outputs)
+    inputs = tuple(t.name for t in node.inputs)
+    attrs = {key: _attribute(value) for key, value in node.attrs.items()}
+    loc = Loc(locs.get(node.name, (node.name,)))
+    if node.domain == DOMAIN and "model" in attrs:
+        known = {f.name for f in fields(Activity)}
+        activity: Any = {k: attrs[k] for k in known & attrs.keys()}
+        parameters: Any = {k: v for k, v in attrs.items() if k not in known | {"model"}}
+        x, positive, negative = (*inputs, "", "")[:3]
+        model = make_neuron(str(attrs["model"]), **parameters)
+        return Neuron(
+            outputs, (x, positive, negative), loc, model, Activity(**activity) if activity else None
+        )
+    op_type = node.op if not node.domain or node.domain == "ai.onnx" else f"{node.domain}.{node.op}"
+    return Op(outputs, inputs, loc, op_type, attrs)
+
+
+def _attribute(value: Any) -> Attribute:
+    if isinstance(value, (list, tuple)):
+        return tuple(_attribute(v) for v in value)  # type: ignore[return-value]
+    if isinstance(value, gs.Constant):
+        return np.array(value.values)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, (np.ndarray, str)):
+        return value
+    if isinstance(value, bool) or not isinstance(value, float):
+        return int(value)
+    return float(np.float32(value))

@@ -1,0 +1,93 @@
+"""Reading an ONNX file: what it holds, its external data, its weights set aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import (
+    ModelProto,
+    helper,
+    numpy_helper,
+)
+
+import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
+from snnc.errors import CompileError
+from snnc.ir.node import Array
+
+HOIST_ELEMENTS = 1024
+"""Weights of at least this size stay out of the protobuf messages that onnx's tools pass around."""
+
+
+def read(path: Path) -> tuple[ModelProto, str]:
+    """The model in a file, external data loaded, and the file's name."""
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except FileNotFoundError:
+        raise CompileError(f"there is no file '{path}'") from None
+    except OSError as error:
+        raise CompileError(f"cannot read '{path}': {error.strerror or error}") from None
+    except (DecodeError, ValueError, UnicodeDecodeError):
+        raise CompileError(
+            f"'{path}' is not an ONNX file, or it is damaged",
+            help="export the model again, or check that the download is complete",
+        ) from None
+    if not model.graph.node or not model.opset_import:
+        raise CompileError(
+            f"'{path}' holds no ONNX network: it has no nodes", help="pass a model exported to ONNX"
+        )
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise CompileError(
+            f"weights of '{path}' are stored in another file that cannot be read: "
+            f"{' '.join(str(error).split())}",
+            help="keep the external data file beside the model, under its original name",
+        ) from None
+    return model, path.name
+
+
+def without_weights(model: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
+    """A copy whose large initializers became inputs, and those weights by name."""
+    skeleton = ModelProto()
+    for field, value in model.ListFields():
+        if field.name not in ("graph", "functions"):
+            _assign(skeleton, field, value)
+    for field, value in model.graph.ListFields():
+        if field.name not in ("initializer", "input"):
+            _assign(skeleton.graph, field, value)
+    skeleton.functions.extend(model.functions)
+    weights: dict[str, Array] = {}
+    names = {tensor.name for tensor in model.graph.initializer}
+    skeleton.graph.input.extend(i for i in model.graph.input if i.name not in names)
+    for tensor in model.graph.initializer:
+        if np.prod(tensor.dims, dtype=np.int64) >= HOIST_ELEMENTS:
+            weights[tensor.name] = to_array(tensor)
+            skeleton.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+        else:
+            skeleton.graph.initializer.append(tensor)
+    return skeleton, weights
+
+
+def _assign(message: Any, field: Any, value: Any) -> None:
+    if field.is_repeated:
+        getattr(message, field.name).extend(value)
+    elif field.message_type is not None:
+        getattr(message, field.name).CopyFrom(value)
+    else:
+        setattr(message, field.name, value)
+
+
+def to_array(tensor: onnx.TensorProto) -> Array:
+    """The numbers of a tensor; CompileError if it is damaged."""
+    try:
+        return np.array(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise CompileError(
+            f"weight '{tensor.name}' is damaged: {error}", help="export the model again"
+        ) from None

@@ -1,0 +1,1 @@
+"""The spiking intermediate representation: graph, neuron base, verification, text."""

@@ -1,0 +1,134 @@
+"""What a neuron model is: numpy semantics, ONNX function body, threshold rule, parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, TypeAlias, get_args, get_type_hints
+
+import numpy as np
+
+from snnc.errors import CompileError, unknown_name
+from snnc.ir.node import Array, Statistics
+
+Sides: TypeAlias = Literal["both", "positive", "negative", "silent"]
+Polarity: TypeAlias = Literal["separate", "shared"]
+Parameter: TypeAlias = int | float | str
+
+_REGISTRY: dict[str, type[NeuronModel]] = {}
+
+
+class NeuronModel(ABC):
+    """Base of every neuron model; a model is a frozen dataclass whose fields are its parameters.
+
+    `name` is what the user types, `equation` the one-line definition that listings show.
+    Fields become ONNX attributes, keys of the text form, command-line options and table columns.
+    """
+
+    name: ClassVar[str]
+    equation: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not inspect.isabstract(cls):
+            _REGISTRY[cls.name] = cls
+
+    @abstractmethod
+    def count(self, x: Array, positive: float | Array, negative: float | Array) -> Array:
+        """Signed spike count (float32 integers) for input x and the base step of each sign.
+
+        A step of 0 is a dead branch. Steps broadcast against x.
+        """
+
+    @abstractmethod
+    def function(self, sides: Sides) -> tuple[str, str]:
+        """Name and ONNX text body (opset 21) of the operation for the branches that are alive."""
+
+    @abstractmethod
+    def step_of(self, theta: float, scale: float) -> float:
+        """Base step for threshold `theta` and scale factor lambda; 0.0 if theta is 0 (dead)."""
+
+    @abstractmethod
+    def softmax_step(self, maximum: float) -> float:
+        """Base step of a softmax site whose largest calibrated probability is `maximum`."""
+
+    @abstractmethod
+    def bounded(self, bound: float) -> NeuronModel:
+        """The same model for inputs that are clipped at `bound` (an absorbed ReLU6)."""
+
+    @abstractmethod
+    def error_bound(self, magnitude: Array, step: float) -> Array:
+        """Largest |x - output| for inputs of at most `magnitude`, element by element."""
+
+    def step(self, x: Array, positive: float | Array = 0.0, negative: float | Array = 0.0) -> Array:
+        """Output of the neuron, float32: step of the sign of x times its spike count."""
+        x = np.asarray(x, np.float32)
+        count = self.count(x, positive, negative)
+        size = np.where(x < 0, np.float32(negative), np.float32(positive)).astype(np.float32)
+        return np.where(count == 0, np.float32(0), count * size).astype(np.float32)
+
+    def steps_of(
+        self, statistics: Statistics, scale: float, polarity: Polarity
+    ) -> tuple[float, float]:
+        """Positive and negative base step for what calibration saw (spec 0.5, 0.7, 2.3).
+
+        A quantile of zero does not make a branch dead while a sample of that sign was seen:
+        its extreme value takes the quantile's place.
+        """
+        s = statistics
+        positive = s.high if s.high > 0 else max(s.maximum, 0.0)
+        negative = -s.low if s.low < 0 else max(-s.minimum, 0.0)
+        if polarity == "shared":
+            larger = max(positive, negative)
+            positive, negative = (larger if theta else 0.0 for theta in (positive, negative))
+        return self._alive(positive, scale), self._alive(negative, scale)
+
+    def _alive(self, theta: float, scale: float) -> float:
+        return finite_step(self.step_of(theta, scale)) if theta > 0 else 0.0
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The model's parameters in field order."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {f.name: getattr(self, f.name) for f in fields}
+
+    @classmethod
+    def choices(cls) -> dict[str, tuple[str, ...]]:
+        """The allowed values of every parameter that is chosen from a list."""
+        hints = get_type_hints(cls)
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        return {f.name: get_args(hints[f.name]) for f in fields if get_args(hints[f.name])}
+
+    def _check_choices(self) -> None:
+        for name, allowed in self.choices().items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(f"{self.name} {name}", str(getattr(self, name)), allowed)
+
+
+def finite_step(step: float) -> float:
+    """`step` in float32, or 0.0 (dead) where it or the inverse 2/step is not finite (spec 0.5)."""
+    with np.errstate(all="ignore"):
+        single = np.float32(step)
+        alive = single > 0 and np.isfinite(single) and np.isfinite(np.float32(2) / single)
+    return float(single) if alive else 0.0
+
+
+def neuron_models() -> dict[str, type[NeuronModel]]:
+    """Every known neuron model by name."""
+    return dict(sorted(_REGISTRY.items()))
+
+
+def make_neuron(name: str, **parameters: Parameter) -> NeuronModel:
+    """The neuron model called `name`; an unknown model or parameter is a CompileError."""
+    if name not in _REGISTRY:
+        raise unknown_name("neuron model", name, _REGISTRY)
+    model = _REGISTRY[name]
+    known = {f.name for f in dataclasses.fields(model)}  # type: ignore[arg-type]
+    for key in parameters:
+        if key not in known:
+            raise unknown_name(f"parameter of neuron {name}", key, known)
+    try:
+        return model(**parameters)
+    except TypeError as error:
+        raise CompileError(f"neuron {name}: {error}") from None

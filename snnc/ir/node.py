@@ -1,0 +1,168 @@
+"""Values and nodes of the intermediate representation: types, operations, sites, neurons."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from snnc.ir.neuron import NeuronModel
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Dim: TypeAlias = int | str | None
+Attribute: TypeAlias = (
+    int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
+)
+
+
+class Coding(enum.Enum):
+    """What the numbers of a value are: real activations, or threshold x integer spike count."""
+
+    REAL = "real"
+    SPIKE = "spike"
+
+
+@dataclass(frozen=True)
+class Type:
+    """Type of a value. shape: None for an unknown rank; a dimension is an int, a symbol or None."""
+
+    coding: Coding
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in ("float16", "bfloat16", "float32", "float64")
+
+
+def real(dtype: str, shape: tuple[Dim, ...] | None) -> Type:
+    """A value of ordinary numbers."""
+    return Type(Coding.REAL, dtype, shape)
+
+
+@dataclass(frozen=True)
+class Loc:
+    """The original ONNX nodes a node came from, by name (unnamed ones as 'OpType#index')."""
+
+    names: tuple[str, ...]
+
+    def __or__(self, other: Loc) -> Loc:
+        return Loc(tuple(dict.fromkeys(self.names + other.names)))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration saw at a site, over all entries of all samples (spec 2.3).
+
+    count: entries seen; zeros: share of exact zeros; low, high: the pooled quantile pair
+    Q(p/100), Q(1 - p/100); the rest in the units of the activation.
+    """
+
+    count: int
+    zeros: float
+    minimum: float
+    maximum: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Mean activity of a neuron on the calibration samples, per neuron and inference.
+
+    spikes: mean |spike count|; events: share of neurons whose count is not zero.
+    """
+
+    spikes: float
+    events: float
+
+
+@dataclass(frozen=True)
+class Op:
+    """An ONNX operation of opset 21 (or of the domain before the last dot of its type)."""
+
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    loc: Loc
+    op_type: str
+    attrs: Mapping[str, Attribute] = field(default_factory=lambda: MappingProxyType({}))
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        value = self.attrs.get(name, default)
+        return value if isinstance(value, int) else default
+
+    def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """A list of integers; an empty or absent one is the default."""
+        value = self.attrs.get(name)
+        return tuple(int(v) for v in value) if isinstance(value, tuple) and value else default
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Op):
+            return NotImplemented
+        mine, theirs = ((o.outputs, o.inputs, o.loc, o.op_type) for o in (self, other))
+        return mine == theirs and same_mapping(self.attrs, other.attrs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+Role: TypeAlias = Literal["activation", "product", "softmax"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a neuron will live: the value entering a multiplication. Executes as identity.
+
+    role: 'activation' for the input of a weighted layer, 'product' for an operand of an
+    activation x activation product, 'softmax' for attention probabilities.
+    step: base threshold of the positive and the negative branch, 0.0 for a dead branch.
+    """
+
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    loc: Loc
+    role: Role
+    statistics: Statistics | None = None
+    step: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """A layer of spiking neurons. inputs: x, step of positive and step of negative spikes.
+
+    An absent step ('') is a dead branch: that sign never fires.
+    """
+
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    loc: Loc
+    model: NeuronModel
+    activity: Activity | None = None
+
+    @property
+    def sides(self) -> Literal["both", "positive", "negative", "silent"]:
+        _, positive, negative = self.inputs
+        if positive:
+            return "both" if negative else "positive"
+        return "negative" if negative else "silent"
+
+
+Node: TypeAlias = Op | Site | Neuron
+
+
+def same_mapping(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether two mappings hold the same keys and values; arrays are compared bit for bit."""
+    return mine.keys() == theirs.keys() and all(same_value(mine[key], theirs[key]) for key in mine)
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Equality of type and value."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return type(a) is type(b) and bool(a == b)

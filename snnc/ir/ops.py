@@ -1,0 +1,173 @@
+"""What snnc knows about ONNX operations: one table, read by passes, energy and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snnc.ir.graph import Graph
+from snnc.ir.node import Op, Site
+
+ONNX_TYPE = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
+"""Numbers of the floating-point types in a Cast's attribute `to` (TensorProto.DataType)."""
+
+SYNAPTIC = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"})
+"""Operations that multiply and accumulate, and that spikes can drive."""
+
+_MULTIPLIED = {
+    "MatMulInteger": ("MatMul", (0, 1)),
+    "QLinearMatMul": ("MatMul", (0, 3)),
+    "ConvInteger": ("Conv", (0, 1)),
+    "QLinearConv": ("Conv", (0, 3)),
+    "LSTM": ("recurrent", (0, 1, 2)),
+    "GRU": ("recurrent", (0, 1, 2)),
+    "RNN": ("recurrent", (0, 1, 2)),
+} | {op_type: (op_type, (0, 1)) for op_type in SYNAPTIC}
+
+MULTIPLYING = {op_type: form for op_type, (form, _) in _MULTIPLIED.items()}
+"""Every operation with synapses, also those that stay analog, and the form they count by."""
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SHAPE_ONLY = _names(
+    "Identity Reshape Transpose Flatten Squeeze Unsqueeze Slice Gather GatherElements GatherND "
+    "Split Expand Tile DepthToSpace SpaceToDepth ReverseSequence"
+)
+"""Operations that only move the entries of their first input: spikes stay spikes."""
+
+PERMUTING = _names("Identity Reshape Transpose Flatten Squeeze Unsqueeze")
+"""Shape-only operations that keep every entry exactly once."""
+
+LAYOUT = SHAPE_ONLY | _names(
+    "Concat Pad Shape Size Cast CastLike ConstantOfShape Range Where ScatterND ScatterElements "
+    "Trilu NonZero Compress EyeLike OneHot CenterCropPad Dropout ai.onnx.ml.ArrayFeatureExtractor"
+)
+"""Operations that place, select or retype numbers without computing on them."""
+
+AFFINE = _names("Add Sub Mul Div BatchNormalization ai.onnx.ml.Scaler")
+"""Operations that are affine in their first activation where the other inputs are constant."""
+
+_WHY = {
+    "elementwise product: no neuron on gates": "Mul Div",
+    "sum of real activations": "Add Sub Sum Mean",
+    "softmax": "Softmax LogSoftmax Hardmax",
+    "normalisation over real activations": (
+        "LayerNormalization BatchNormalization InstanceNormalization GroupNormalization "
+        "LpNormalization LRN MeanVarianceNormalization ai.onnx.ml.Scaler ai.onnx.ml.Normalizer"
+    ),
+    "activation function with other readers than a neuron": "Relu Clip",
+    "activation function": (
+        "Gelu ai.snnc.Silu Sigmoid Tanh Erf HardSwish HardSigmoid LeakyRelu PRelu Elu Selu Celu "
+        "Softplus Softsign Mish ThresholdedRelu"
+    ),
+    "pooling over real activations": (
+        "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxRoiPool RoiAlign"
+    ),
+    "reduction over real activations": (
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare "
+        "ReduceLogSum ReduceLogSumExp CumSum"
+    ),
+    "selection by comparing real numbers": (
+        "ArgMax ArgMin TopK Max Min Less Greater LessOrEqual GreaterOrEqual Equal IsNaN IsInf "
+        "NonMaxSuppression"
+    ),
+    "interpolation of real activations": "Resize Upsample GridSample",
+    "recurrent operator: its weights stay real": "LSTM GRU RNN",
+    "quantised operator: its weights stay as they are": (
+        "MatMulInteger ConvInteger QLinearMatMul QLinearConv QuantizeLinear DequantizeLinear "
+        "DynamicQuantizeLinear"
+    ),
+}
+_WHY_OF = {op_type: why for why, op_types in _WHY.items() for op_type in _names(op_types)}
+
+
+def why_analog(op_type: str) -> str:
+    """Why an operation of this type computes in real numbers, in the words of the reports."""
+    return _WHY_OF.get(op_type, "no spiking form")
+
+
+def multiplied(op: Op) -> tuple[str, ...]:
+    """The inputs that a multiplying operation multiplies; none for any other."""
+    if op.op_type == "Einsum":
+        return op.inputs
+    positions = _MULTIPLIED[op.op_type][1] if op.op_type in _MULTIPLIED else ()
+    return tuple(op.inputs[i] for i in positions)
+
+
+def operands(op: Op) -> tuple[str, ...]:
+    """The multiplied inputs of an operation that spikes can drive."""
+    return multiplied(op) if op.op_type in SYNAPTIC else ()
+
+
+def activations(graph: Graph, op: Op) -> tuple[str, ...]:
+    """The operands of a synaptic operation that are computed, in order, each once."""
+    return tuple(v for v in dict.fromkeys(operands(op)) if v and v not in graph.consts)
+
+
+def affine_operand(graph: Graph, op: Op) -> str | None:
+    """The one activation of an operation that is affine in it with constant coefficients."""
+    computed = [v for v in op.inputs if v and v not in graph.consts]
+    if op.op_type not in AFFINE or len(computed) != 1:
+        return None
+    if op.op_type in ("Div", "BatchNormalization") and op.inputs[0] != computed[0]:
+        return None
+    return computed[0]
+
+
+def raw_values(graph: Graph) -> frozenset[str]:
+    """Values reached from a float graph input through layout, padding or constant affine only.
+
+    Weighted layers that read one of these are direct-coded (spec 2.5).
+    """
+    raw = {name for name in graph.inputs if graph.types[name].is_float}
+    for node in graph.nodes:
+        if isinstance(node, Op) and _stays_raw(graph, node, raw):
+            raw.update(name for name in node.outputs if graph.types[name].is_float)
+    return frozenset(raw)
+
+
+def _stays_raw(graph: Graph, op: Op, raw: set[str]) -> bool:
+    if op.op_type in LAYOUT:
+        floats = [v for v in op.inputs if v in graph.types and graph.types[v].is_float]
+        return bool(floats) and all(v in raw for v in floats)
+    return affine_operand(graph, op) in raw
+
+
+def rectifier_bound(graph: Graph, op: Op) -> float | None:
+    """Upper bound of a ReLU (inf) or of a Clip from 0 (ReLU6: 6); None for any other Op."""
+    if op.op_type == "Relu":
+        return float("inf")
+    if op.op_type != "Clip" or len(op.inputs) < 2 or graph.scalar(op.inputs[1]) != 0.0:
+        return None
+    if len(op.inputs) < 3 or not op.inputs[2]:
+        return float("inf")
+    bound = graph.scalar(op.inputs[2])
+    return bound if bound is not None and bound > 0 else None
+
+
+@dataclass(frozen=True)
+class Absorbed:
+    """A ReLU that a site's neuron performs itself.
+
+    reader: first result of the node that will read the rectifier's input instead of its output;
+    bound: upper bound of the rectifier.
+    """
+
+    rectifier: Op
+    reader: str
+    bound: float
+
+
+def absorbed_rectifier(graph: Graph, site: Site) -> Absorbed | None:
+    """The ReLU or Clip from 0 that feeds `site`, directly or through layout that only it reads."""
+    value, reader = site.inputs[0], site.outputs[0]
+    while (op := graph.op(value)) is not None:
+        bound = rectifier_bound(graph, op)
+        if bound is not None:
+            return Absorbed(op, reader, bound)
+        if op.op_type not in PERMUTING or graph.only_reader(value) is None:
+            return None
+        value, reader = op.inputs[0], op.outputs[0]
+    return None

@@ -1,0 +1,259 @@
+"""Reading the text form of the intermediate representation back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.neuron import make_neuron, neuron_models
+from snnc.ir.node import (
+    Activity,
+    Array,
+    Attribute,
+    Coding,
+    Dim,
+    Loc,
+    Neuron,
+    Node,
+    Op,
+    Site,
+    Statistics,
+    Type,
+)
+from snnc.ir.text import LONG_DTYPE, digest
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<punct>[()\[\]{}=,:%@?*])
+        |(?P<word>[^\s()\[\]{}=,%@?*"]+))""",
+    re.VERBOSE,
+)
+
+
+class _Tokens:
+    """A reader over the tokens of one line."""
+
+    def __init__(self, line: str, number: int) -> None:
+        self.line, self.number = line, number
+        self.items = list(_tokenize(line, number))
+        self.at = 0
+
+    def peek(self) -> tuple[str, str]:
+        return self.items[self.at] if self.at < len(self.items) else ("end", "")
+
+    def next(self) -> tuple[str, str]:
+        token = self.peek()
+        self.at += 1
+        return token
+
+    def accept(self, text: str) -> bool:
+        if self.peek() == ("punct", text) or self.peek() == ("word", text):
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, text: str) -> None:
+        if not self.accept(text):
+            raise self.error(f"expected '{text}' before '{self.peek()[1]}'")
+
+    def error(self, message: str) -> CompileError:
+        return CompileError(f"line {self.number} of the text form: {message}", line=self.line)
+
+    def text(self) -> str:
+        kind, token = self.next()
+        if kind == "string":
+            return str(json.loads(token))
+        if kind != "word":
+            raise self.error(f"expected a name before '{token}'")
+        return token
+
+    def name(self) -> str:
+        """%name, or _ for an absent one."""
+        if self.accept("_"):
+            return ""
+        self.expect("%")
+        return self.text()
+
+    def list(self, closing: str) -> Iterator[None]:
+        """Yields before each element of a comma-separated list, and consumes the closing."""
+        while not self.accept(closing):
+            yield
+            if not self.accept(","):
+                self.expect(closing)
+                return
+
+
+def _tokenize(line: str, number: int) -> Iterator[tuple[str, str]]:
+    end = len(line.rstrip())
+    at = 0
+    while at < end:
+        match = _TOKEN.match(line, at)
+        if match is None:
+            raise CompileError(f"line {number} of the text form cannot be read", line=line)
+        kind = str(match.lastgroup)
+        token = match.group(kind)
+        at = match.end()
+        # a result is written '%name : type', so a colon alone is punctuation
+        yield ("punct", ":") if token == ":" else (kind, token)
+
+
+def parse_graph(text: str, tensors: Mapping[str, Array]) -> Graph:
+    """The graph that `format_graph` printed; `tensors` holds the constants shown as digests."""
+    head: dict[str, Any] = {}
+    name = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    nodes: list[Node] = []
+    types: dict[str, Type] = {}
+    consts: dict[str, Array] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        tokens = _Tokens(line, number)
+        if tokens.accept("graph"):
+            tokens.expect("@")
+            name = tokens.text()
+            head = _parse_head(line)
+        elif tokens.accept("const"):
+            const = tokens.name()
+            tokens.expect(":")
+            consts[const] = _parse_const(tokens, tensors.get(const))
+        elif tokens.accept("in"):
+            inputs.append(tokens.name())
+            tokens.expect(":")
+            types[inputs[-1]] = _parse_type(tokens)
+        elif tokens.accept("out"):
+            outputs.append(tokens.name())
+        elif tokens.items:
+            nodes.append(_parse_node(tokens, types))
+    if not head:
+        raise CompileError("the text form has no line 'graph @name {...}'")
+    stage = Stage[str(head.pop("stage")).upper()]
+    return Graph(name, tuple(inputs), tuple(outputs), tuple(nodes), types, consts, stage, **head)
+
+
+def _parse_head(line: str) -> dict[str, Any]:
+    body = line[line.rindex(" {", 0, line.index("stage=") + 1) + 2 : -1]
+    pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\{[^}]*\}|\d+)', body)
+    return {key: json.loads(value) for key, value in pairs}
+
+
+def _parse_dim(tokens: _Tokens) -> Dim:
+    if tokens.accept("?"):
+        return None
+    kind, _ = tokens.peek()
+    text = tokens.text()
+    return int(text) if kind == "word" and text.isdigit() else text
+
+
+def _parse_type(tokens: _Tokens) -> Type:
+    word = tokens.text()
+    coding, _, suffix = word.partition(".")
+    if coding in ("real", "spike"):
+        code, dtype = Coding(coding), LONG_DTYPE[suffix] if suffix else "float32"
+    else:
+        code, dtype = Coding.REAL, LONG_DTYPE.get(word, word)
+    tokens.expect("[")
+    if tokens.accept("*"):
+        tokens.expect("]")
+        return Type(code, dtype, None)
+    return Type(code, dtype, tuple(_parse_dim(tokens) for _ in tokens.list("]")))
+
+
+def _parse_const(tokens: _Tokens, known: Array | None) -> Array:
+    dtype = tokens.text()
+    shape = _parse_shape(tokens)
+    tokens.expect("=")
+    if tokens.accept("["):
+        return _array(tokens, dtype, shape)
+    mark = tokens.text()
+    if known is None or f"#{digest(known)}" != mark:
+        raise tokens.error(f"no tensor with digest {mark} was given")
+    return known
+
+
+def _parse_shape(tokens: _Tokens) -> tuple[int, ...]:
+    tokens.expect("[")
+    return tuple(int(tokens.text()) for _ in tokens.list("]"))
+
+
+def _array(tokens: _Tokens, dtype: str, shape: tuple[int, ...]) -> Array:
+    words = [tokens.text() for _ in tokens.list("]")]
+    numpy_type = np.dtype(LONG_DTYPE.get(dtype, dtype))
+    if numpy_type.kind == "b":
+        return np.array([w == "true" for w in words], numpy_type).reshape(shape)
+    if numpy_type.kind in "iu":
+        return np.array([int(w) for w in words], numpy_type).reshape(shape)
+    return np.array([numpy_type.type(w) for w in words], numpy_type).reshape(shape)
+
+
+def _parse_value(tokens: _Tokens) -> Attribute:
+    kind, token = tokens.peek()
+    if kind == "string":
+        return tokens.text()
+    if tokens.accept("["):
+        return tuple(_parse_value(tokens) for _ in tokens.list("]"))  # type: ignore[return-value]
+    if tokens.accept("tensor"):
+        dtype = tokens.text()
+        shape = _parse_shape(tokens)
+        tokens.expect("[")
+        return _array(tokens, dtype, shape)
+    tokens.next()
+    return int(token) if re.fullmatch(r"-?\d+", token) else float(np.float32(token))
+
+
+def _parse_node(tokens: _Tokens, types: dict[str, Type]) -> Node:
+    outputs: list[str] = []
+    while not tokens.accept("="):
+        outputs.append(tokens.name())
+        if outputs[-1]:
+            tokens.expect(":")
+            types[outputs[-1]] = _parse_type(tokens)
+        tokens.accept(",")
+    kind = tokens.text()
+    tokens.expect("(")
+    inputs = tuple(tokens.name() for _ in tokens.list(")"))
+    attrs: dict[str, Attribute] = {}
+    if tokens.accept("{"):
+        for _ in tokens.list("}"):
+            key = tokens.text()
+            tokens.expect("=")
+            attrs[key] = _parse_value(tokens)
+    tokens.expect("@")
+    names = [tokens.text()]
+    while tokens.accept(","):
+        names.append(tokens.text())
+    return make_node(kind, tuple(outputs), inputs, Loc(tuple(names)), attrs)
+
+
+def make_node(
+    kind: str,
+    outputs: tuple[str, ...],
+    inputs: tuple[str, ...],
+    loc: Loc,
+    attrs: dict[str, Attribute],
+) -> Node:
+    """The node written as `kind(inputs) {attrs}`: a site, a neuron by its name, or an Op."""
+    if kind == "site":
+        statistics = _record(Statistics, attrs)
+        step: Any = attrs.get("step")
+        role: Any = attrs["role"]
+        return Site(outputs, inputs, loc, role, statistics, step)
+    if kind in neuron_models():
+        activity = _record(Activity, attrs)
+        known = {f.name for f in fields(Activity)}
+        parameters: Any = {k: v for k, v in attrs.items() if k not in known}
+        x, positive, negative = (*inputs, "", "")[:3]
+        return Neuron(
+            outputs, (x, positive, negative), loc, make_neuron(kind, **parameters), activity
+        )
+    return Op(outputs, inputs, loc, kind, attrs)
+
+
+def _record(cls: Any, attrs: Mapping[str, Attribute]) -> Any:
+    names = [f.name for f in fields(cls)]
+    return cls(*(attrs[n] for n in names)) if all(n in attrs for n in names) else None

@@ -1,0 +1,107 @@
+"""What is legal at each stage; run between passes, so that a broken pass is caught at once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.node import Array, Coding, Neuron, Node, Op, Site
+from snnc.ir.ops import SHAPE_ONLY
+
+SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast"}
+"""Operations whose result is still threshold x integer count when their input is."""
+
+
+def verify(graph: Graph, stage: Stage) -> None:
+    """Raise a CompileError naming the node if `graph` is not a legal graph of `stage`."""
+    if graph.stage != stage:
+        raise CompileError(f"graph is at stage {graph.stage.name}, expected {stage.name}")
+    if graph.timesteps != 1:
+        raise CompileError(
+            f"{graph.timesteps} timesteps: nonlinear operations need a compensated form",
+            help="compile for one timestep",
+        )
+    for name, array in graph.consts.items():
+        if array.flags.writeable:
+            raise CompileError(f"constant %{name} can be written to")
+    _verify_order(graph)
+    for node in graph.nodes:
+        _verify_node(graph, node, stage)
+
+
+def _verify_order(graph: Graph) -> None:
+    """Single assignment, topological order, every value typed."""
+    defined = set(graph.inputs) | set(graph.consts)
+    for name in graph.inputs:
+        if name not in graph.types:
+            raise CompileError(f"input %{name} has no type")
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name and name not in defined:
+                raise graph.error(f"%{name} is read before it is computed", node)
+        for name in node.outputs:
+            if name in defined:
+                raise graph.error(f"%{name} is assigned twice", node)
+            if name and name not in graph.types:
+                raise graph.error(f"%{name} has no type", node)
+            if name:
+                defined.add(name)
+    for name in graph.outputs:
+        if name not in defined:
+            raise CompileError(f"output %{name} is never computed")
+
+
+def _verify_node(graph: Graph, node: Node, stage: Stage) -> None:
+    if not node.loc.names:
+        raise graph.error("the node names no original ONNX node", node)
+    if isinstance(node, Op):
+        _verify_coding(graph, node)
+    elif isinstance(node, Site):
+        _verify_site(graph, node, stage)
+    else:
+        _verify_neuron(graph, node, stage)
+
+
+def _verify_coding(graph: Graph, op: Op) -> None:
+    spiking_input = (
+        bool(op.inputs)
+        and op.inputs[0] in graph.types
+        and (graph.types[op.inputs[0]].coding is Coding.SPIKE)
+    )
+    for name in op.outputs:
+        spikes = bool(name) and graph.types[name].coding is Coding.SPIKE
+        if spikes and not (op.op_type in SPIKE_KEEPING and spiking_input):
+            raise graph.error(f"%{name} is typed as spikes but comes from no neuron", op)
+
+
+def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
+    if stage in (Stage.ANN, Stage.SPIKING):
+        raise graph.error(f"a site has no place at stage {stage.name}", site)
+    if (site.statistics is not None) != (stage >= Stage.CALIBRATED):
+        raise graph.error(f"statistics do not belong to stage {stage.name}", site)
+    if (site.step is not None) != (stage >= Stage.THRESHOLDED):
+        raise graph.error(f"thresholds do not belong to stage {stage.name}", site)
+    for step in site.step or ():
+        if not (math.isfinite(step) and step >= 0):
+            raise graph.error(f"threshold {step} is not a finite number >= 0", site)
+    if graph.types[site.outputs[0]] != graph.types.get(site.inputs[0]):
+        raise graph.error("a site keeps the type of its input", site)
+
+
+def _verify_neuron(graph: Graph, neuron: Neuron, stage: Stage) -> None:
+    if stage != Stage.SPIKING:
+        raise graph.error(f"a neuron has no place at stage {stage.name}", neuron)
+    result = graph.types[neuron.outputs[0]]
+    if result.coding is not Coding.SPIKE or result.dtype != "float32":
+        raise graph.error("a neuron emits float32 spikes", neuron)
+    for name in filter(None, neuron.inputs[1:]):
+        step = graph.consts.get(name)
+        if step is None or not _is_threshold(step):
+            raise graph.error(f"threshold %{name} is not a constant > 0 and finite", neuron)
+
+
+def _is_threshold(step: Array) -> bool:
+    return step.dtype == np.float32 and bool(np.all(np.isfinite(step) & (step >= 0)) and step.any())

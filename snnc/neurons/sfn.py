@@ -1,0 +1,208 @@
+"""Scale-and-Fire Neuron: one timestep, many levels (arXiv 2510.23383, eqs. 8-16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.ir.neuron import NeuronModel, Sides
+from snnc.ir.node import Array
+
+MAX_M = 10
+"""Largest M: every half-step count of every level set stays an exact float32 integer."""
+
+
+@dataclass(frozen=True)
+class SFN(NeuronModel):
+    """Emits step x y, y the level that the input reaches, with the sign of the input.
+
+    M: size of the level set. levels: `sformer` 1..M then M-1+2^(k-M) for k = M+1..2M (eq. 12),
+    `dense` every integer up to sformer's largest, `linear` 1..2M, `exponential` 1, 2, 4 .. 2^(2M-1)
+    (fire functions of Table 5). rule: level k fires at y_k - 1/2 steps (`eq11`) or half-way from
+    the level below (`nearest`). bound: inputs above it fire as it does (an absorbed ReLU6).
+
+    Decided in float32 half steps (spec 0.6): h = floor(min(|x| * (2/step), 2 y_max)); level k
+    fires iff h >= 2 y_k - 1 (eq11) or h >= y_k + y_(k-1) (nearest). Ties fire; NaN counts 0.
+    """
+
+    M: int = 8
+    rule: Literal["nearest", "eq11"] = "nearest"
+    levels: Literal["dense", "sformer", "linear", "exponential"] = "dense"
+    bound: float = float("inf")
+
+    name: ClassVar[str] = "sfn"
+    equation: ClassVar[str] = "y = max{y_k : h >= threshold_k}, h = floor(2|x|/step); out = step*y"
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        if isinstance(self.M, bool) or not isinstance(self.M, int) or not 1 <= self.M <= MAX_M:
+            raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M}")
+        if not self.bound > 0:
+            raise CompileError(f"sfn: bound must be positive, not {self.bound}")
+
+    @cached_property
+    def level_values(self) -> Array:
+        """The positive levels y_k in ascending order (float32 integers)."""
+        m = self.M
+        values = {
+            "dense": range(1, m + 2**m),
+            "sformer": [*range(1, m + 1), *(m - 1 + 2**k for k in range(1, m + 1))],
+            "linear": range(1, 2 * m + 1),
+            "exponential": [2**k for k in range(2 * m)],
+        }
+        return np.array(values[self.levels], np.float32)
+
+    @property
+    def top(self) -> int:
+        """The largest level y_max."""
+        return int(self.level_values[-1])
+
+    @cached_property
+    def _thresholds(self) -> Array:
+        y = self.level_values
+        if self.rule == "eq11":
+            return np.asarray(2 * y - 1)
+        return np.asarray(y + np.concatenate([np.zeros(1, np.float32), y[:-1]]))
+
+    def count(
+        self, x: Array, positive: float | Array = 0.0, negative: float | Array = 0.0
+    ) -> Array:
+        x = np.minimum(np.asarray(x, np.float32), np.float32(self.bound))
+        below = x < 0
+        with np.errstate(all="ignore"):
+            inverse = np.where(below, _inverse(negative), _inverse(positive))
+            half_steps = np.abs(x) * inverse
+            h = np.floor(np.minimum(half_steps, np.float32(2 * self.top)))
+        levels = np.concatenate([np.zeros(1, np.float32), self.level_values])
+        fired = np.where(half_steps >= 1, h, np.float32(0))
+        y = levels[np.searchsorted(self._thresholds, fired, side="right")]
+        return np.asarray(np.where(below, -y, y) + np.float32(0))
+
+    def step_of(self, theta: float, scale: float) -> float:
+        """lambda * theta (eq. 8)."""
+        return scale * theta
+
+    def softmax_step(self, maximum: float) -> float:
+        """maximum / y_max, without lambda (eqs. 15-16)."""
+        return maximum / self.top
+
+    def bounded(self, bound: float) -> SFN:
+        return replace(self, bound=float(np.float32(bound)))
+
+    def error_bound(self, magnitude: Array, step: float) -> Array:
+        gaps = np.diff(self.level_values, prepend=0.0)
+        errors = gaps / 2 if self.rule == "nearest" else np.maximum(gaps - 0.5, 0.5)
+        worst = np.maximum.accumulate(errors)
+        reached = np.searchsorted(self.level_values, np.asarray(magnitude) / step)
+        inside = worst[np.minimum(reached, len(worst) - 1)] * step
+        return np.maximum(inside, magnitude - self.top * step)
+
+    def function(self, sides: Sides) -> tuple[str, str]:
+        capped = "Capped" if np.isfinite(self.bound) else ""
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}{capped}"
+        if sides == "silent":
+            return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
+        return name, "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRE])
+
+    def _top(self) -> str:
+        if self.levels == "linear":
+            return "top = Mul (two, m)"
+        if self.levels == "exponential":
+            return "twice = Mul (two, m)\n bits = Sub (twice, one)\n top = Pow (two, bits)"
+        return "power = Pow (two, m)\n below_m = Sub (m, one)\n top = Add (below_m, power)"
+
+    def _drive(self, sides: Sides) -> str:
+        """Size of the input in half steps of its own sign, and the signed step to emit."""
+        lines = []
+        for sign in ("positive", "negative"):
+            if sides in (sign, "both"):
+                lines.append(
+                    f"""{sign}_raw = Div (two, {sign})
+                        {sign}_dead = IsInf ({sign}_raw)
+                        {sign}_inverse = Where ({sign}_dead, zero, {sign}_raw)"""
+                )
+        capped = np.isfinite(self.bound)
+        if capped:
+            lines.append("bound = Constant <value_float: float = @bound> ()\n u = Min (x, bound)")
+        u = "u" if capped else "x"
+        if sides == "both":
+            lines.append(
+                f"""below = Less ({u}, zero)
+                    inverse = Where (below, negative_inverse, positive_inverse)
+                    minus = Neg (negative)
+                    step = Where (below, minus, positive)
+                    size = Abs ({u})
+                    drive = Mul (size, inverse)"""
+            )
+        elif sides == "positive":
+            lines.append(
+                f"""step = Identity (positive)
+                    size = Max ({u}, zero)
+                    drive = Mul (size, positive_inverse)"""
+            )
+        else:
+            lines.append(
+                f"""step = Neg (negative)
+                    mirrored = Neg ({u})
+                    size = Max (mirrored, zero)
+                    drive = Mul (size, negative_inverse)"""
+            )
+        return "\n".join(lines)
+
+    def _level(self) -> str:
+        """Level y from h; where gaps double, the power of two comes from rounding to one bit.
+
+        b is r scaled so that rounding it to the nearest power of two gives the wanted one;
+        b + big*b - big*b does that rounding in float32 (Veltkamp splitting at one bit).
+        """
+        whole = """limit = Mul (two, top)
+                   limited = Min (drive, limit)
+                   h = Floor (limited)
+                   h_plus = Add (h, one)
+                   halved = Mul (h_plus, half)
+                   n = Floor (halved)"""
+        if self.levels in ("dense", "linear"):
+            return whole + "\n y_level = Identity (n)"
+        offset = "offset = Sub (m, one)" if self.levels == "sformer" else "offset = Identity (zero)"
+        if self.rule == "nearest":
+            above, scale = "twice_offset = Mul (two, offset)\n above = Sub (h, twice_offset)", 0.5
+        else:
+            above, scale = "above = Sub (n, offset)", 0.75
+        factor = float(np.float32(scale * (1 + 2.0**-22)))
+        return f"""{whole}
+                   {offset}
+                   {above}
+                   r = Relu (above)
+                   factor = Constant <value_float = {factor!r}> ()
+                   b = Mul (r, factor)
+                   big = Constant <value_float = 8388609.0> ()
+                   g = Mul (b, big)
+                   rest = Sub (b, g)
+                   power_of_two = Add (g, rest)
+                   doubling = Ceil (power_of_two)
+                   contiguous = Min (n, offset)
+                   y_level = Add (contiguous, doubling)"""
+
+
+_CONSTANTS = """zero = Constant <value_float = 0.0> ()
+                half = Constant <value_float = 0.5> ()
+                one = Constant <value_float = 1.0> ()
+                two = Constant <value_float = 2.0> ()
+                m_int = Constant <value_int: int = @M> ()
+                m = Cast <to = 1> (m_int)"""
+
+_FIRE = """fires = GreaterOrEqual (drive, one)
+           emitted = Mul (y_level, step)
+           y = Where (fires, emitted, zero)"""
+
+
+def _inverse(step: float | Array) -> Array:
+    """2/step in float32, 0 where the branch is dead (step 0) or the inverse not finite."""
+    single = np.asarray(step, np.float32)
+    with np.errstate(all="ignore"):
+        inverse = np.float32(2) / single
+    return np.where(np.isfinite(inverse), inverse, np.float32(0)).astype(np.float32)

@@ -1,0 +1,62 @@
+"""Reading .npz files row by row, so that a large one never has to fit in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.ir.node import Array
+
+Header: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
+"""Shape and element type."""
+
+
+def npy_header(archive: zipfile.ZipFile, member: str) -> Header:
+    """Shape and element type of an array, without reading it."""
+    with archive.open(member) as file:
+        return _read_header(file)[:2]
+
+
+def _read_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in read:
+        raise ValueError(f"version {version} of the .npy format")
+    shape, fortran, dtype = read[version](file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    return shape, dtype, fortran
+
+
+def npy_array(archive: zipfile.ZipFile, member: str) -> Array:
+    """A whole array."""
+    with archive.open(member) as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        return array
+
+
+def npy_rows(archive: zipfile.ZipFile, member: str, size: int, where: str) -> Iterator[Array]:
+    """The rows of an array in a .npz file, `size` at a time, without loading the others."""
+    try:
+        with archive.open(member) as file:
+            shape, dtype, fortran = _read_header(file)
+            if fortran:
+                array = npy_array(archive, member)
+                yield from (array[i : i + size] for i in range(0, shape[0], size))
+                return
+            row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+            for start in range(0, shape[0], size):
+                count = min(size, shape[0] - start)
+                data = file.read(count * row)
+                if len(data) != count * row:
+                    raise EOFError(f"array '{member}' is cut off")
+                yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        raise CompileError(f"{where} is damaged: {error}") from None

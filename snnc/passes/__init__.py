@@ -1,0 +1,1 @@
+"""Compiler passes: each refines the graph from one stage to the next."""

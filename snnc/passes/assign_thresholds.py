@@ -1,0 +1,39 @@
+"""AssignThresholds: base steps of every site from its statistics and the scale factor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph, Replacement, Stage
+from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.node import Node, Site
+
+
+@dataclass(frozen=True)
+class AssignThresholds:
+    """One global scale factor lambda in (0, 1] for all sites (spec 2.2-2.4)."""
+
+    neuron: NeuronModel
+    scale: float
+    polarity: Polarity = "separate"
+
+    name: ClassVar[str] = "assign-thresholds"
+    before: ClassVar[Stage] = Stage.CALIBRATED
+    after: ClassVar[Stage] = Stage.THRESHOLDED
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= 1:
+            raise CompileError(
+                f"lambda {self.scale} is out of range", help="choose 0 < lambda <= 1"
+            )
+
+    def __call__(self, graph: Graph) -> Graph:
+        def rule(node: Node) -> Replacement | None:
+            if not isinstance(node, Site) or node.statistics is None:
+                return None
+            step = self.neuron.steps_of(node.statistics, self.scale, self.polarity)
+            return Replacement((replace(node, step=step),))
+
+        return replace(graph.rewrite(rule), stage=Stage.THRESHOLDED)

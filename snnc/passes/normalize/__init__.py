@@ -1,0 +1,46 @@
+"""Normalize: bring every exporter's spelling of a network to one form, by structure alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from snnc.ir.graph import Graph, Stage
+from snnc.passes.normalize.batch_norm import fold_batch_norm
+from snnc.passes.normalize.constants import fold_constants
+from snnc.passes.normalize.gelu import recognise_gelu
+from snnc.passes.normalize.identity import drop_identities
+from snnc.passes.normalize.layer_norm import recognise_layer_norm
+from snnc.passes.normalize.padding import merge_padding
+from snnc.passes.normalize.silu import recognise_silu
+from snnc.shapes import infer_types
+
+RULES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_constants,
+    infer_types,
+    drop_identities,
+    recognise_gelu,
+    recognise_silu,
+    recognise_layer_norm,
+    merge_padding,
+    fold_batch_norm,
+)
+"""The rules in the order they are tried; each leaves the network's function unchanged."""
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Applies every rule until none changes the graph."""
+
+    name: ClassVar[str] = "normalize"
+    before: ClassVar[Stage] = Stage.ANN
+    after: ClassVar[Stage] = Stage.ANN
+
+    def __call__(self, graph: Graph) -> Graph:
+        while True:
+            before = graph
+            for rule in RULES:
+                graph = rule(graph)
+            if graph.nodes == before.nodes:
+                return graph

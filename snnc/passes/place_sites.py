@@ -1,0 +1,116 @@
+"""PlaceSites: a site on every activation that enters a multiplication."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import ClassVar
+
+from snnc.errors import CompileError, unknown_name
+from snnc.ir.graph import Graph, Replacement, Stage
+from snnc.ir.node import Loc, Node, Op, Role, Site
+from snnc.ir.ops import PERMUTING, activations, operands, raw_values
+
+_HAND_ON = PERMUTING | {"Cast", "Dropout", "Slice", "Split", "Expand"}
+
+
+@dataclass(frozen=True)
+class PlaceSites:
+    """One site a tensor serves all the multiplying readers of it; other readers keep the tensor.
+
+    keep: patterns of original node names whose operations stay analog. encode_input: also encode
+    the raw input of direct-coded layers (spec 2.5).
+    """
+
+    keep: tuple[str, ...] = ()
+    encode_input: bool = False
+
+    name: ClassVar[str] = "place-sites"
+    before: ClassVar[Stage] = Stage.ANN
+    after: ClassVar[Stage] = Stage.SITED
+
+    def __call__(self, graph: Graph) -> Graph:
+        self._check_patterns(graph)
+        sited = self._sited_operands(graph)
+        site_of = {value: graph.fresh(f"{value}.spikes") for value in sited}
+        placed: set[str] = set()
+
+        def rule(node: Node) -> Replacement | None:
+            mine = (
+                [v for v in operands(node) if node in sited.get(v, [])]
+                if (isinstance(node, Op))
+                else []
+            )
+            if not mine:
+                return None
+            new = [v for v in dict.fromkeys(mine) if v not in placed]
+            placed.update(new)
+            sites = tuple(
+                Site((site_of[v],), (v,), _origin(graph, v), _role(graph, v, sited[v])) for v in new
+            )
+            inputs = tuple(site_of[v] if v in mine else v for v in node.inputs)
+            return Replacement(
+                (*sites, replace(node, inputs=inputs)), {site_of[v]: graph.types[v] for v in new}
+            )
+
+        return replace(graph.rewrite(rule), stage=Stage.SITED)
+
+    def _sited_operands(self, graph: Graph) -> dict[str, list[Op]]:
+        """Every value that needs a neuron, with the multiplying readers that neuron serves."""
+        raw = frozenset() if self.encode_input else raw_values(graph)
+        found: dict[str, list[Op]] = {}
+        for node in graph.nodes:
+            if not isinstance(node, Op) or self._is_kept(node):
+                continue
+            values = activations(graph, node)
+            direct = len(values) == 1 and len(operands(node)) > 1 and values[0] in raw
+            if not direct:
+                for value in values:
+                    if graph.types[value].is_float:
+                        found.setdefault(value, []).append(node)
+        if not found:
+            raise CompileError(
+                "there is nothing to convert: no layer with weights computes on an activation",
+                at=graph.source or None,
+                help="layers that read the raw input are direct-coded; --encode-input encodes it",
+            )
+        return found
+
+    def _is_kept(self, op: Op) -> bool:
+        return any(fnmatchcase(name, pattern) for name in op.loc.names for pattern in self.keep)
+
+    def _check_patterns(self, graph: Graph) -> None:
+        names = {name for node in graph.nodes for name in node.loc.names}
+        for pattern in self.keep:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                error = unknown_name("node in --keep", pattern, names)
+                raise CompileError(error.message, help="node names: snnc inspect MODEL")
+
+
+def _origin(graph: Graph, value: str) -> Loc:
+    producer = graph.producer.get(value)
+    return producer.loc if producer is not None else Loc((value,))
+
+
+def _role(graph: Graph, value: str, readers: list[Op]) -> Role:
+    product = any(len(activations(graph, reader)) > 1 for reader in readers)
+    if product and comes_from_softmax(graph, value):
+        return "softmax"
+    return "product" if product else "activation"
+
+
+def comes_from_softmax(graph: Graph, value: str) -> bool:
+    """Whether `value` is a softmax, possibly moved or guarded against NaN by a Where."""
+    while (op := graph.op(value)) is not None:
+        if op.op_type == "Softmax":
+            return True
+        if op.op_type == "Where":
+            branches = [v for v in op.inputs[1:] if graph.scalar(v) != 0.0]
+            if len(branches) != 1:
+                return False
+            value = branches[0]
+        elif op.op_type in _HAND_ON:
+            value = op.inputs[0]
+        else:
+            return False
+    return False

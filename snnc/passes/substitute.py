@@ -1,0 +1,67 @@
+"""Substitute: every site becomes a layer of neurons; a ReLU before it becomes part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from snnc.ir.graph import Graph, Replacement, Stage
+from snnc.ir.neuron import NeuronModel
+from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site
+from snnc.ir.ops import ONNX_TYPE, absorbed_rectifier
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """Sites with thresholds -> neurons of the given model."""
+
+    neuron: NeuronModel
+
+    name: ClassVar[str] = "substitute"
+    before: ClassVar[Stage] = Stage.THRESHOLDED
+    after: ClassVar[Stage] = Stage.SPIKING
+
+    def __call__(self, graph: Graph) -> Graph:
+        absorbed = {site.outputs[0]: absorbed_rectifier(graph, site) for site in graph.sites}
+        rewired = {a.reader: a.rectifier.inputs[0] for a in absorbed.values() if a is not None}
+
+        def rule(node: Node) -> Replacement | None:
+            name = node.outputs[0]
+            if name in rewired:
+                node = replace(node, inputs=(rewired[name], *node.inputs[1:]))
+            if isinstance(node, Site):
+                found = absorbed[name]
+                return self._neuron(
+                    graph, node, self.neuron.bounded(found.bound) if found else self.neuron
+                )
+            return Replacement((node,)) if name in rewired else None
+
+        return replace(graph.rewrite(rule), stage=Stage.SPIKING)
+
+    def _neuron(self, graph: Graph, site: Site, model: NeuronModel) -> Replacement:
+        """The neuron in place of `site`, between casts where the activation is not float32."""
+        out, x = site.outputs[0], site.inputs[0]
+        names, consts = [], {}
+        for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
+            names.append(f"{out}.step{sign}" if step else "")
+            if step:
+                consts[names[0]] = np.array(step, np.float32)
+        kind = replace(graph.types[out], coding=Coding.SPIKE)
+        if kind.dtype == "float32":
+            neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)
+            return Replacement((neuron,), {out: kind}, consts)
+        single, spikes = f"{out}.float32", f"{out}.float32.spikes"
+        float32 = replace(kind, dtype="float32")
+        nodes = (
+            _cast(single, x, "float32", site.loc),
+            Neuron((spikes,), (single, names[0], names[1]), site.loc, model),
+            _cast(out, spikes, kind.dtype, site.loc),
+        )
+        types = {single: replace(float32, coding=Coding.REAL), spikes: float32, out: kind}
+        return Replacement(nodes, types, consts)
+
+
+def _cast(output: str, value: str, dtype: str, loc: Loc) -> Op:
+    return Op((output,), (value,), loc, "Cast", {"to": ONNX_TYPE[dtype]})

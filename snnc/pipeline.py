@@ -1,0 +1,49 @@
+"""The ordered passes from a trained network to a spiking one, verified in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph
+from snnc.ir.verify import verify
+from snnc.passes.assign_thresholds import AssignThresholds
+from snnc.passes.base import Pass
+from snnc.passes.calibrate import Calibrate
+from snnc.passes.normalize import Normalize
+from snnc.passes.place_sites import PlaceSites
+from snnc.passes.softmax_max import SoftmaxMax
+from snnc.passes.substitute import Substitute
+
+PIPELINE: tuple[type[Pass], ...] = (
+    Normalize,
+    PlaceSites,
+    Calibrate,
+    AssignThresholds,
+    SoftmaxMax,
+    Substitute,
+)
+"""Every pass in the order they run; PASS_NAMES are what `--dump-after` takes."""
+
+PASS_NAMES = tuple(p.name for p in PIPELINE)
+
+Watcher = Callable[[str, Graph], None]
+
+
+def run_passes(graph: Graph, passes: Iterable[Pass], watch: Watcher | None = None) -> Graph:
+    """Applies the passes in turn, verifying the graph before and after each.
+
+    watch: told the name of each pass and the graph after it. A CompileError raised inside a pass
+    names the pass.
+    """
+    for step in passes:
+        try:
+            verify(graph, step.before)
+            graph = step(graph)
+            verify(graph, step.after)
+        except CompileError as error:
+            error.pass_name = error.pass_name or step.name
+            raise
+        if watch is not None:
+            watch(step.name, graph)
+    return graph

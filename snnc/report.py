@@ -1,0 +1,189 @@
+"""What people read: tables, the layers of a network, its picture as a graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from snnc.coverage import neuron_shape, nominal_shapes
+from snnc.energy import Energy, classify, estimate, shaped_values
+from snnc.ir.graph import Graph
+from snnc.ir.node import Activity, Coding, Neuron, Node, Op
+from snnc.ir.text import format_node, format_type
+from snnc.synapses import macs
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns aligned by width: numbers right, words left."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    right = [all(_is_number(row[i]) for row in cells) for i in range(len(head))]
+    widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(head), line(["-" * w for w in widths]), *map(line, cells)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    return (
+        text == "-"
+        or text.replace(".", "").replace("e+", "").replace("e-", "").lstrip("-").isdigit()
+    )
+
+
+def energy_table(energy: Energy) -> str:
+    """Every layer with its operations a sample and its share of the energy."""
+    total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
+    rows = [
+        (
+            layer.name,
+            layer.op_type,
+            layer.kind,
+            int(layer.macs),
+            layer.spikes,
+            layer.events,
+            f"{100 * energy.picojoule(layer) / total:.1f} %",
+        )
+        for layer in energy.layers
+    ]
+    return table(["layer", "op", "kind", "MACs", "spikes", "events", "energy"], rows)
+
+
+def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
+    """Head and rows of `snnc inspect --layers`.
+
+    Spikes per neuron are those measured on calibration data when the artifact was compiled; the
+    share of energy is estimated from them.
+    """
+    shapes, _ = nominal_shapes(graph, shaped_values(graph))
+    if not graph.neurons:
+        rows: list[list[object]] = [
+            [
+                op.loc.names[0],
+                op.op_type,
+                kind,
+                "x".join(map(str, shapes[op.outputs[0]][1:])),
+                int(
+                    macs(
+                        op,
+                        {v: graph.consts[v].shape for v in op.inputs if v in graph.consts} | shapes,
+                    )
+                ),
+            ]
+            for op, kind in classify(graph)
+        ]
+        return ["layer", "op", "kind", "shape", "MACs"], rows
+    energy = estimate(graph, shapes)
+    total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
+    share = {layer.name: 100 * energy.picojoule(layer) / total for layer in energy.layers}
+    rows = []
+    for op, kind in classify(graph):
+        sources = [n for v in op.inputs if isinstance(n := graph.producer.get(v), Neuron)]
+        part = f"{share[op.loc.names[0]]:.1f} %"
+        for neuron in sources or (None,):
+            rows.append([op.loc.names[0], op.op_type, kind, *_neuron_cells(graph, neuron), part])
+            part = ""
+    return [
+        "layer",
+        "op",
+        "kind",
+        "shape",
+        "neuron",
+        "step+",
+        "step-",
+        "spikes/neuron",
+        "energy",
+    ], rows
+
+
+def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:
+    if neuron is None:
+        return ["-", "-", None, None, None]
+    steps = [float(graph.consts[s]) if s else None for s in neuron.inputs[1:]]
+    activity: Activity | None = neuron.activity
+    return [
+        neuron_shape(graph, neuron),
+        neuron.model.name,
+        *steps,
+        activity.spikes if activity else None,
+    ]
+
+
+def graph_summary(graph: Graph) -> dict[str, Any]:
+    """The graph as plain data, for `snnc inspect --format json`."""
+    return {
+        "name": graph.name,
+        "stage": graph.stage.name.lower(),
+        "timesteps": graph.timesteps,
+        "source": graph.source,
+        "inputs": {name: format_type(graph.types[name]) for name in graph.inputs},
+        "outputs": list(graph.outputs),
+        "constants": {n: [str(a.dtype), list(a.shape)] for n, a in graph.consts.items()},
+        "nodes": [_node_summary(graph, node) for node in graph.nodes],
+    }
+
+
+def _node_summary(graph: Graph, node: Node) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "op": _kind(node),
+        "inputs": list(node.inputs),
+        "outputs": {n: format_type(graph.types[n]) for n in node.outputs if n},
+        "origin": list(node.loc.names),
+    }
+    if isinstance(node, Neuron):
+        summary["parameters"] = _finite(node.model.parameters)
+        summary["steps"] = {s: float(graph.consts[s]) for s in node.inputs[1:] if s}
+        if node.activity is not None:
+            summary["activity"] = {"spikes": node.activity.spikes, "events": node.activity.events}
+    return summary
+
+
+def _finite(parameters: Mapping[str, object]) -> dict[str, object]:
+    """JSON knows no infinity: an absent bound is null."""
+    return {k: None if v == float("inf") else v for k, v in parameters.items()}
+
+
+def _kind(node: Node) -> str:
+    if isinstance(node, Op):
+        return node.op_type
+    return node.model.name if isinstance(node, Neuron) else "site"
+
+
+def graph_dot(graph: Graph) -> str:
+    """The graph in Graphviz's language; neurons are filled, spikes travel on bold edges."""
+    index = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs}
+    lines = ["digraph snnc {", "  node [shape=box, fontname=Helvetica];"]
+    lines += [
+        f"  in{i} [label={json.dumps(name)}, shape=ellipse];" for i, name in enumerate(graph.inputs)
+    ]
+    for i, node in enumerate(graph.nodes):
+        style = ", style=filled, fillcolor=gold" if isinstance(node, Neuron) else ""
+        label = json.dumps(f"{_kind(node)}\n{node.loc.names[0]}")
+        lines.append(
+            f"  n{i} [label={label}, tooltip={json.dumps(format_node(graph, node))}{style}];"
+        )
+        for name in dict.fromkeys(node.inputs):
+            source = (
+                f"n{index[name]}"
+                if name in index
+                else (f"in{graph.inputs.index(name)}" if name in graph.inputs else None)
+            )
+            if source is not None:
+                bold = " [style=bold]" if graph.types[name].coding is Coding.SPIKE else ""
+                lines.append(f"  {source} -> n{i}{bold};")
+    for i, name in enumerate(graph.outputs):
+        lines.append(f"  out{i} [label={json.dumps(name)}, shape=ellipse];")
+        if name in index:
+            lines.append(f"  n{index[name]} -> out{i};")
+    return "\n".join([*lines, "}"]) + "\n"

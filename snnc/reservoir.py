@@ -1,0 +1,68 @@
+"""A bounded uniform sample of a stream of calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from snnc.data import Feeds
+from snnc.ir.node import Array
+
+
+class Reservoir:
+    """A uniform sample of a stream, of bounded size (Vitter's algorithm R, fixed seed)."""
+
+    def __init__(self, samples: int = 512, megabytes: int = 64) -> None:
+        self._limit, self._bytes = samples, megabytes * 2**20
+        self._kept: list[dict[str, Array]] = []
+        self._batched = True
+        self.seen = 0
+        self._rng = np.random.default_rng(0)
+
+    def add(self, feeds: Feeds, batched: bool) -> None:
+        """Offers every sample of a batch (or the batch as one sample, if it cannot be split)."""
+        self._batched = batched
+        size = min((len(a) for a in feeds.values()), default=0) if batched else 1
+        for i in range(size):
+            self._offer(feeds, i if batched else None)
+
+    def _offer(self, feeds: Feeds, i: int | None) -> None:
+        self.seen += 1
+        place = len(self._kept)
+        if place >= self._limit:
+            place = int(self._rng.integers(self.seen))
+            if place >= self._limit:
+                return
+        kept = {n: np.array(a if i is None else a[i : i + 1]) for n, a in feeds.items()}
+        if place < len(self._kept):
+            self._kept[place] = kept
+            return
+        self._kept.append(kept)
+        size = sum(a.nbytes for a in kept.values())
+        self._limit = min(self._limit, max(1, self._bytes // max(size, 1)))
+
+    def batches(self, size: int, limit: int | None = None) -> Iterator[Feeds]:
+        """The kept samples (the first `limit`), joined into batches where their shapes agree."""
+        group: list[dict[str, Array]] = []
+        for kept in self._kept[:limit]:
+            if not self._batched:
+                yield kept
+                continue
+            if group and (len(group) == size or _shapes(kept) != _shapes(group[0])):
+                yield _joined(group)
+                group = []
+            group.append(kept)
+        if group:
+            yield _joined(group)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _shapes(feeds: Feeds) -> list[tuple[int, ...]]:
+    return [a.shape[1:] for a in feeds.values()]
+
+
+def _joined(group: list[dict[str, Array]]) -> Feeds:
+    return {name: np.concatenate([g[name] for g in group]) for name in group[0]}

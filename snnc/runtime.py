@@ -1,0 +1,124 @@
+"""Running graphs: onnxruntime sessions, tapped values, run-time shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from snnc.errors import CompileError
+from snnc.export import export
+from snnc.ir.graph import Graph
+from snnc.ir.node import Array, Type, real
+
+_ERRORS_ONLY = 3
+
+
+class Session:
+    """An onnxruntime session of a graph at any stage.
+
+    taps: values to return besides the graph's outputs; shapes_of: values whose run-time shapes to
+    return; free: constants that are fed at every run instead (the steps, in a search).
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        taps: Iterable[str] = (),
+        shapes_of: Iterable[str] = (),
+        free: Iterable[str] = (),
+        optimize: bool = True,
+    ) -> None:
+        self.graph = graph
+        self._taps = tuple(taps)
+        self._shapes_of = tuple(shapes_of)
+        exported = export(
+            graph, extra_outputs=self._taps, shapes_of=self._shapes_of, free=free, external=True
+        )
+        options = _options(optimize)
+        self._weights = [
+            onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+            for array in exported.weights.values()
+        ]
+        if self._weights:
+            options.add_external_initializers(list(exported.weights), self._weights)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                exported.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except _ORT_ERRORS as error:
+            raise runtime_error("onnxruntime cannot load the network", graph, error) from None
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What onnxruntime knows of each output: name, type, shape."""
+        return list(self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every output, tapped value and '<value>.shape' by name."""
+        try:
+            values = self._session.run(None, dict(feeds))
+        except _ORT_ERRORS as error:
+            raise runtime_error("onnxruntime cannot run the network", self.graph, error) from None
+        return {o.name: np.asarray(v) for o, v in zip(self.outputs, values, strict=True)}
+
+
+_ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(
+        value
+        for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
+)
+
+
+def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
+    """onnxruntime's own words, on one line, under a message of ours."""
+    words = " ".join(str(error).split())
+    return CompileError(f"{message}: {words}", at=graph.source or None)
+
+
+def _options(optimize: bool) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+BATCH_ELEMENTS = 2**23
+"""Tapped numbers that one batch may hold at a time."""
+
+
+def batch_size(graph: Graph, taps: Iterable[str]) -> int:
+    """Samples to run at a time so that tapped values stay small; open dimensions count as 64."""
+    elements = 0
+    for value in taps:
+        shape = graph.types[value].shape or ()
+        elements += int(np.prod([d if isinstance(d, int) else 64 for d in shape[1:]]))
+    return int(np.clip(BATCH_ELEMENTS // max(elements, 1), 1, 64))
+
+
+def evaluate_constants(graph: Graph) -> dict[str, Array]:
+    """The outputs of a graph without inputs (constant folding)."""
+    return Session(graph, optimize=False).run({})
+
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "str"}
+
+
+def output_types(graph: Graph, values: Iterable[str]) -> dict[str, Type]:
+    """Types that onnxruntime infers for values whose types are still unknown."""
+    session = Session(graph, taps=values, optimize=False)
+    found = {}
+    for output in session.outputs:
+        element = output.type.removeprefix("tensor(").removesuffix(")")
+        dims = tuple(d if isinstance(d, str) or (d or 0) > 0 else None for d in output.shape)
+        # onnxruntime reports an unknown rank as no dimensions
+        found[output.name] = real(_NUMPY_NAMES.get(element, element), dims or None)
+    return {name: found[name] for name in values}

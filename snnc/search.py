@@ -1,0 +1,93 @@
+"""Choosing the scale factor without labels, on calibration data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from snnc.errors import CompileError
+from snnc.fidelity import Agreement, Measure, measure_of
+from snnc.ir.graph import Graph
+from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.node import Array
+from snnc.passes.assign_thresholds import AssignThresholds
+from snnc.passes.softmax_max import SoftmaxMax
+from snnc.passes.substitute import Substitute
+from snnc.pipeline import Watcher, run_passes
+from snnc.reservoir import Reservoir
+from snnc.runtime import Session
+
+GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
+"""Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The scale factor taken, the agreement it reached and how that was measured."""
+
+    scale: float
+    fidelity: float
+    measure: Measure
+    reached: bool
+    samples: int
+
+
+def with_scale(
+    calibrated: Graph,
+    neuron: NeuronModel,
+    scale: float,
+    polarity: Polarity,
+    watch: Watcher | None = None,
+) -> Graph:
+    """The spiking network for one scale factor, from a calibrated graph."""
+    passes = (AssignThresholds(neuron, scale, polarity), SoftmaxMax(neuron), Substitute(neuron))
+    return run_passes(calibrated, passes, watch)
+
+
+def choose_scale(
+    ann: Graph,
+    calibrated: Graph,
+    neuron: NeuronModel,
+    samples: Reservoir,
+    output: str,
+    fidelity: float,
+    polarity: Polarity = "separate",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Choice:
+    """The largest scale factor of the grid whose outputs agree with the ANN's to `fidelity`.
+
+    If none does, the one that agrees best (the larger of equals). One session serves all scale
+    factors: the steps are fed at every run.
+    """
+    if not 0 < fidelity <= 1:
+        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
+    measure = measure_of(ann, output)
+    reference = Session(ann)
+    expected = [np.asarray(reference.run(f)[output]) for f in samples.batches(BATCH)]
+    scored: list[tuple[float, float]] = []
+    session: Session | None = None
+    alive: tuple[str, ...] = ()
+    for tried, scale in enumerate(GRID):
+        spiking = with_scale(calibrated, neuron, scale, polarity)
+        steps = _steps(spiking)
+        if session is None or tuple(steps) != alive:
+            session, alive = Session(spiking, free=steps), tuple(steps)
+        score = Agreement()
+        for feeds, wanted in zip(samples.batches(BATCH), expected, strict=True):
+            score.update(session.run({**feeds, **steps})[output], wanted)
+        scored.append((score.value(measure), scale))
+        progress(tried + 1)
+        if scored[-1][0] >= fidelity:
+            break
+    best = max(scored)
+    return Choice(best[1], best[0], measure, best[0] >= fidelity, len(samples))
+
+
+def _steps(graph: Graph) -> dict[str, Array]:
+    """The step constants of every neuron."""
+    names = sorted({s for neuron in graph.neurons for s in neuron.inputs[1:] if s})
+    return {name: graph.consts[name] for name in names}
