@@ -71,7 +71,7 @@ def _convolution_count(op: Op, data: Array, weight: Array, out: Shape) -> float:
         for tap, (place, real) in zip(taps, axes, strict=True):
             used = real[:, tap]
             places.append(np.flatnonzero(used) if transposed else place[used, tap])
-        entries = data[(slice(None), slice(None), *np.ix_(*places))]
+        entries = data[np.ix_(*map(np.arange, data.shape[:2]), *places)]
         by_channel: Array = entries.sum(axis=(0, *range(2, data.ndim)), dtype=np.float64)
         total += float((by_channel * by_input[(slice(None), *taps)]).sum())
     return total

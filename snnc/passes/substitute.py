@@ -47,7 +47,7 @@ class Substitute:
         for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
             names.append(f"{out}.step{sign}" if step else "")
             if step:
-                consts[names[0]] = np.array(step, np.float32)
+                consts[names[-1]] = np.array(step, np.float32)
         kind = replace(graph.types[out], coding=Coding.SPIKE)
         if kind.dtype == "float32":
             neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)
