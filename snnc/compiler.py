@@ -53,7 +53,7 @@ class CompileReport:
         chosen = self.choice
         return {
             "neuron": self.neuron.name,
-            "parameters": dict(self.neuron.parameters),
+            "parameters": self.neuron.plain_parameters,
             "sites": self.sites,
             "lambda": self.scale,
             "fidelity": None

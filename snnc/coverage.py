@@ -11,7 +11,7 @@ from snnc.data import random_feeds
 from snnc.energy import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
-from snnc.ir.node import Neuron, Op
+from snnc.ir.node import Op
 from snnc.ir.ops import LAYOUT, MULTIPLYING, SYNAPTIC, absorbed_rectifier, why_analog
 from snnc.runtime import Session
 
@@ -135,9 +135,3 @@ def nominal_shapes(
 def _is_open(graph: Graph) -> bool:
     shapes = [graph.types[name].shape or () for name in graph.inputs]
     return any(not isinstance(d, int) for shape in shapes for d in shape[1:])
-
-
-def neuron_shape(graph: Graph, neuron: Neuron) -> str:
-    """Shape of a layer of neurons without the batch axis, as text."""
-    shape = graph.types[neuron.outputs[0]].shape
-    return "?" if shape is None else "x".join("?" if d is None else str(d) for d in shape[1:])

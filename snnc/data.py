@@ -219,20 +219,24 @@ def _samples(
 
     def batches(size: int) -> Iterator[Feeds]:
         size = 1 if plan.single else plan.fixed_batch or size
+        done = 0
         for arrays in zip(*(rows(name, size) for name in graph.inputs), strict=True):
             feeds = dict(zip(graph.inputs, arrays, strict=True))
-            _check_finite(feeds, where)
+            _check_finite(feeds, done, where)
+            done += len(arrays[0])
             yield {n: a[0] if n in plan.single else a for n, a in feeds.items()}
 
     return Samples(batches, plan.count, labels, bool(plan.single))
 
 
-def _check_finite(feeds: Feeds, where: str) -> None:
+def _check_finite(feeds: Feeds, first: int, where: str) -> None:
+    """first: index of the first sample of the batch."""
     for name, array in feeds.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = "NaN" if np.isnan(array).any() else "an infinity"
+            finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
             raise CompileError(
-                f"array '{name}' of {where} holds {bad}",
+                f"array '{name}' of {where} holds NaN or an infinity at sample "
+                f"{first + int(np.argmin(finite))}",
                 help="remove the samples that are not finite",
             )
 

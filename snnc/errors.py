@@ -12,7 +12,7 @@ class CompileError(Exception):
     message: what is wrong, in one line.
     at: where, as the user knows it ("node '/fc1/Gemm' (Gemm) of mlp.onnx").
     line: the line of the intermediate representation concerned, if there is one.
-    help: what to do next.
+    help: what to do next. known: the names that would have been right.
     pass_name: the compiler pass that found it (filled in by the pipeline).
     """
 
@@ -23,6 +23,7 @@ class CompileError(Exception):
         at: str | None = None,
         line: str | None = None,
         help: str | None = None,
+        known: Iterable[str] = (),
         pass_name: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -30,6 +31,7 @@ class CompileError(Exception):
         self.at = at
         self.line = line
         self.help = help
+        self.known = tuple(known)
         self.pass_name = pass_name
 
     def __str__(self) -> str:
@@ -50,6 +52,8 @@ class CompileError(Exception):
             lines.append(f"  {place}")
         if self.line:
             lines.append(f"    {self.line}")
+        if self.known:
+            lines.append(f"  known: {', '.join(self.known)}")
         if self.help:
             lines.extend(
                 f"  {'help: ' if i == 0 else '      '}{text}"
@@ -63,4 +67,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CompileError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     question = f"; did you mean '{near[0]}'?" if near else ""
-    return CompileError(f"unknown {kind} '{name}'{question}", help="known: " + ", ".join(names))
+    return CompileError(f"unknown {kind} '{name}'{question}", known=names)

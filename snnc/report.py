@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from snnc.coverage import neuron_shape, nominal_shapes
+from snnc.coverage import nominal_shapes
 from snnc.energy import Energy, classify, estimate, shaped_values
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.text import format_node, format_type
-from snnc.synapses import macs
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -64,56 +63,40 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
     """Head and rows of `snnc inspect --layers`.
 
     Spikes per neuron are those measured on calibration data when the artifact was compiled; the
-    share of energy is estimated from them.
+    share of energy, in percent, is estimated from them.
     """
     shapes, _ = nominal_shapes(graph, shaped_values(graph))
+    energy = estimate(graph, shapes)
     if not graph.neurons:
         rows: list[list[object]] = [
-            [
-                op.loc.names[0],
-                op.op_type,
-                kind,
-                "x".join(map(str, shapes[op.outputs[0]][1:])),
-                int(
-                    macs(
-                        op,
-                        {v: graph.consts[v].shape for v in op.inputs if v in graph.consts} | shapes,
-                    )
-                ),
-            ]
-            for op, kind in classify(graph)
+            [layer.name, layer.op_type, _dims(shapes[op.outputs[0]][1:]), int(layer.macs)]
+            for (op, _), layer in zip(classify(graph), energy.layers, strict=True)
         ]
-        return ["layer", "op", "kind", "shape", "MACs"], rows
-    energy = estimate(graph, shapes)
+        return ["layer", "op", "shape", "MACs"], rows
     total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
-    share = {layer.name: 100 * energy.picojoule(layer) / total for layer in energy.layers}
     rows = []
-    for op, kind in classify(graph):
+    for (op, kind), layer in zip(classify(graph), energy.layers, strict=True):
         sources = [n for v in op.inputs if isinstance(n := graph.producer.get(v), Neuron)]
-        part = f"{share[op.loc.names[0]]:.1f} %"
+        share: float | None = round(100 * energy.picojoule(layer) / total, 2)
         for neuron in sources or (None,):
-            rows.append([op.loc.names[0], op.op_type, kind, *_neuron_cells(graph, neuron), part])
-            part = ""
-    return [
-        "layer",
-        "op",
-        "kind",
-        "shape",
-        "neuron",
-        "step+",
-        "step-",
-        "spikes/neuron",
-        "energy",
-    ], rows
+            rows.append([layer.name, op.op_type, kind, *_neuron_cells(graph, neuron), share])
+            share = None
+    head = ["layer", "op", "kind", "shape", "neuron", "step+", "step-", "spikes/neuron", "energy %"]
+    return head, rows
+
+
+def _dims(shape: Iterable[int | str | None]) -> str:
+    return "x".join("?" if d is None else str(d) for d in shape)
 
 
 def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:
     if neuron is None:
-        return ["-", "-", None, None, None]
+        return [None] * 5
     steps = [float(graph.consts[s]) if s else None for s in neuron.inputs[1:]]
     activity: Activity | None = neuron.activity
+    shape = graph.types[neuron.outputs[0]].shape
     return [
-        neuron_shape(graph, neuron),
+        "?" if shape is None else _dims(shape[1:]),
         neuron.model.name,
         *steps,
         activity.spikes if activity else None,
@@ -142,16 +125,11 @@ def _node_summary(graph: Graph, node: Node) -> dict[str, Any]:
         "origin": list(node.loc.names),
     }
     if isinstance(node, Neuron):
-        summary["parameters"] = _finite(node.model.parameters)
+        summary["parameters"] = node.model.plain_parameters
         summary["steps"] = {s: float(graph.consts[s]) for s in node.inputs[1:] if s}
         if node.activity is not None:
             summary["activity"] = {"spikes": node.activity.spikes, "events": node.activity.events}
     return summary
-
-
-def _finite(parameters: Mapping[str, object]) -> dict[str, object]:
-    """JSON knows no infinity: an absent bound is null."""
-    return {k: None if v == float("inf") else v for k, v in parameters.items()}
 
 
 def _kind(node: Node) -> str:

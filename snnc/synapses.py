@@ -34,8 +34,8 @@ def macs(op: Op, shapes: Shapes) -> float:
 
 def fan_out(op: Op, value: str, shapes: Shapes) -> Array | float:
     """Synapses of each entry of the operand `value`: a number, or one for each position."""
-    if MULTIPLYING[op.op_type] in ("Conv", "ConvTranspose") and value == op.inputs[0]:
-        return _spatial_fan(op, shapes)
+    if MULTIPLYING[op.op_type] in ("Conv", "ConvTranspose"):
+        return _spatial_fan(op, shapes) if value == op.inputs[0] else _tap_fan(op, shapes)
     size = math.prod(shapes[value])
     return macs(op, shapes) / float(size) if size else 0.0
 
@@ -88,6 +88,15 @@ def _spatial_fan(op: Op, shapes: Shapes) -> Array:
     for size, (place, real) in zip(data[2:], axes, strict=True):
         along = real.sum(axis=1) if transposed else np.bincount(place[real], minlength=size)
         fan = fan[..., None] * along
+    return fan
+
+
+def _tap_fan(op: Op, shapes: Shapes) -> Array:
+    """Synapses of a weight at each kernel tap: the steps at which it exists, times the batch."""
+    data, weight = (shapes[v] for v in multiplied(op)[:2])
+    fan = np.full((), data[0], np.float64)
+    for _, real in _axes(op, data, weight, shapes[op.outputs[0]]):
+        fan = fan[..., None] * real.sum(axis=0)
     return fan
 
 

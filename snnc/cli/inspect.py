@@ -62,14 +62,10 @@ def neurons_command(as_json: bool) -> None:
     """
     listed: list[dict[str, Any]] = []
     for name, model in neuron_models().items():
-        defaults = model().parameters
         choices = model.choices()
         parameters = {
-            key: {
-                "default": None if value == float("inf") else value,
-                "choices": list(choices.get(key, ())),
-            }
-            for key, value in defaults.items()
+            key: {"default": value, "choices": list(choices.get(key, ()))}
+            for key, value in model().plain_parameters.items()
         }
         doc = (model.__doc__ or "").strip().splitlines()[0]
         listed.append(

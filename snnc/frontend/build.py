@@ -13,7 +13,8 @@ from onnx import (
 )
 
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
-from snnc.frontend.flatten import flatten, name_nodes, refuse, stored_locs
+from snnc.frontend.flatten import flatten, inline_functions, name_nodes, stored_locs
+from snnc.frontend.legal import refuse, sort_nodes
 from snnc.frontend.read import read, without_weights
 from snnc.ir.functions import DOMAIN
 from snnc.ir.graph import Graph, Stage
@@ -32,8 +33,10 @@ def load(model: str | Path | ModelProto) -> Graph:
     """
     proto, source = (model, "") if isinstance(model, ModelProto) else read(Path(model))
     skeleton, weights = without_weights(proto)
-    refuse(skeleton, source)
+    skeleton = inline_functions(skeleton, source)
     name_nodes(skeleton)
+    refuse(skeleton, source)
+    sort_nodes(skeleton, source)
     locs = stored_locs(skeleton)
     skeleton = flatten(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
@@ -48,8 +51,6 @@ def _build(
     source: str,
 ) -> Graph:
     surgeon = gs.import_onnx(model)
-    if not _is_sorted(surgeon):
-        surgeon.toposort()
     consts = {
         name: np.array(tensor.values)
         for name, tensor in surgeon.tensors().items()
@@ -87,16 +88,6 @@ def _build(
     return graph
 
 
-def _is_sorted(surgeon: gs.Graph) -> bool:
-    seen: set[int] = set()
-    computed = {id(tensor) for node in surgeon.nodes for tensor in node.outputs}
-    for node in surgeon.nodes:
-        if any(id(t) in computed and id(t) not in seen for t in node.inputs):
-            return False
-        seen.update(id(t) for t in node.outputs)
-    return True
-
-
 def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
     outputs = tuple(t.name for t in node.outputs)
     inputs = tuple(t.name for t in node.inputs)
@@ -111,6 +102,8 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
         return Neuron(
             outputs, (x, positive, negative), loc, model, Activity(**activity) if activity else None
         )
+    while inputs and not inputs[-1]:
+        inputs = inputs[:-1]
     op_type = node.op if not node.domain or node.domain == "ai.onnx" else f"{node.domain}.{node.op}"
     return Op(outputs, inputs, loc, op_type, attrs)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import onnx
 from onnx import (
     AttributeProto,
     ModelProto,
     NodeProto,
+    ValueInfoProto,
     defs,
     helper,
     inliner,
@@ -19,33 +23,11 @@ from onnx import (
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.errors import CompileError
 from snnc.export import LOC_KEY
+from snnc.frontend.legal import ONNX_DOMAINS, opset_of, refusal
 from snnc.frontend.read import to_array
 from snnc.ir.functions import DOMAIN
 from snnc.ir.graph import OPSET
 from snnc.ir.node import Array
-
-
-def refuse(model: ModelProto, source: str) -> None:
-    """Raise for what the intermediate representation cannot hold."""
-    of = f" of {source}" if source else ""
-    for index, node in enumerate(model.graph.node):
-        if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            raise CompileError(
-                f"{node.op_type} runs a subgraph, which snnc does not convert",
-                at=f"node {index} '{node.name}' ({node.op_type}){of}",
-                help="export the model without control flow (fixed options, torch.export)",
-            )
-    for value in (*model.graph.input, *model.graph.output):
-        if value.type.WhichOneof("value") not in ("tensor_type", None):
-            raise CompileError(
-                f"'{value.name}' is not a tensor but a {value.type.WhichOneof('value')}",
-                at=source or None,
-                help="export plain tensors (skl2onnx: options={'zipmap': False})",
-            )
-    if model.graph.sparse_initializer:
-        raise CompileError(
-            "the model stores sparse weights", help="store them as dense initializers"
-        )
 
 
 def name_nodes(model: ModelProto) -> None:
@@ -67,18 +49,35 @@ def stored_locs(model: ModelProto) -> dict[str, tuple[str, ...]]:
     }
 
 
-def flatten(model: ModelProto, source: str) -> ModelProto:
-    """Functions inlined, operations newer than opset 21 expanded, version 21, shapes inferred."""
+def inline_functions(model: ModelProto, source: str) -> ModelProto:
+    """Calls of model-local functions replaced by their bodies; snnc's own operations stay."""
     own = [(f.domain, f.name) for f in model.functions if f.domain == DOMAIN]
-    try:
-        if len(own) < len(model.functions):
-            model = inliner.inline_selected_functions(model, own, exclude=True)
+    if len(own) == len(model.functions):
+        return model
+    with _refusals_of_onnx(source):
+        return inliner.inline_selected_functions(model, own, exclude=True)
+
+
+def flatten(model: ModelProto, source: str) -> ModelProto:
+    """Operations newer than opset 21 expanded, everything of version 21, shapes inferred."""
+    with _refusals_of_onnx(source):
         model = _expand_new_operations(model, source)
-        if _version(model) != OPSET:
+        if opset_of(model) != OPSET:
             model = version_converter.convert_version(_hoist_constants(model), OPSET)
         model = _hoist_constants(model)
         return shape_inference.infer_shapes(model, data_prop=True)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+
+
+@contextmanager
+def _refusals_of_onnx(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.checker.ValidationError,
+        version_converter.ConvertError,
+    ) as error:
         raise CompileError(
             f"onnx cannot bring the model to opset {OPSET}: {' '.join(str(error).split())}",
             at=source or None,
@@ -86,31 +85,50 @@ def flatten(model: ModelProto, source: str) -> ModelProto:
         ) from None
 
 
-def _version(model: ModelProto) -> int:
-    return int(next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OPSET))
-
-
 def _expand_new_operations(model: ModelProto, source: str) -> ModelProto:
     """Operations that opset 21 lacks (Attention, Swish ...) by ONNX's own function bodies."""
-    version = _version(model)
+    version = opset_of(model)
     while version > OPSET:
-        new = {n.op_type for n in model.graph.node if n.domain == "" and _is_new(n.op_type)}
+        new = [n for n in model.graph.node if n.domain in ONNX_DOMAINS and _is_new(n.op_type)]
         if not new:
             break
-        for op_type in new:
-            schema = defs.get_schema(op_type, version)
+        for node in new:
+            schema = defs.get_schema(node.op_type, version)
             if not (schema.has_function or schema.has_context_dependent_function):  # type: ignore[attr-defined]
-                node = next(n for n in model.graph.node if n.op_type == op_type)
-                raise CompileError(
-                    f"{op_type} exists only from opset {schema.since_version} on",
-                    at=f"node '{node.name}' ({op_type}) of {source}",
+                raise refusal(
+                    f"{node.op_type} exists only from opset {schema.since_version} on",
+                    node,
+                    source,
                     help=f"export the model with opset {OPSET} or lower",
                 )
-        model = shape_inference.infer_shapes(model, data_prop=True)
-        model = inliner.inline_selected_functions(
-            model, [("", op_type) for op_type in new], inline_schema_functions=True
-        )
+            _write_defaults(node, schema)
+        model = _inline_new(model, {n.op_type for n in new})
         name_nodes(model)
+    return model
+
+
+def _write_defaults(node: NodeProto, schema: defs.OpSchema) -> None:
+    """Attributes that were left out, by their default: bodies that use them are not told it."""
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.type != AttributeProto.UNDEFINED:
+            node.attribute.append(attribute.default_value)
+
+
+def _inline_new(model: ModelProto, op_types: set[str]) -> ModelProto:
+    """Inlined bodies of ONNX; the inliner asks for types of weights and of the absent input ''."""
+    model = shape_inference.infer_shapes(model, data_prop=True)
+    weights = [
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer
+    ]
+    model.graph.value_info.extend([*weights, ValueInfoProto(name="")])
+    model = inliner.inline_selected_functions(
+        model, [("", op_type) for op_type in op_types], inline_schema_functions=True
+    )
+    added = {w.name for w in weights} | {""}
+    kept = [value for value in model.graph.value_info if value.name not in added]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
     return model
 
 
@@ -126,7 +144,7 @@ def _hoist_constants(model: ModelProto) -> ModelProto:
     """Constant nodes become initializers."""
     kept: list[NodeProto] = []
     for node in model.graph.node:
-        if node.op_type == "Constant" and node.domain == "":
+        if node.op_type == "Constant" and node.domain in ONNX_DOMAINS:
             model.graph.initializer.append(numpy_helper.from_array(_constant(node), node.output[0]))
         else:
             kept.append(node)
@@ -139,7 +157,7 @@ def _constant(node: NodeProto) -> Array:
     attribute = node.attribute[0]
     value = helper.get_attribute_value(attribute)
     if attribute.name == "value":
-        return to_array(value)
+        return to_array(value, node.output[0])
     if attribute.name in ("value_float", "value_floats"):
         return np.array(value, np.float32)
     if attribute.name in ("value_int", "value_ints"):

@@ -25,7 +25,7 @@ HOIST_ELEMENTS = 1024
 def read(path: Path) -> tuple[ModelProto, str]:
     """The model in a file, external data loaded, and the file's name."""
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except FileNotFoundError:
         raise CompileError(f"there is no file '{path}'") from None
     except OSError as error:
@@ -43,11 +43,24 @@ def read(path: Path) -> tuple[ModelProto, str]:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise CompileError(
-            f"weights of '{path}' are stored in another file that cannot be read: "
-            f"{' '.join(str(error).split())}",
+            f"weights of '{path}' lie in another file that cannot be read: "
+            + (_missing_files(model, path.parent) or " ".join(str(error).split())),
             help="keep the external data file beside the model, under its original name",
         ) from None
     return model, path.name
+
+
+def _missing_files(model: ModelProto, directory: Path) -> str:
+    """Names of the external data files that are not there."""
+    named = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return ", ".join(
+        f"no file '{name}'" for name in sorted(named) if not (directory / name).exists()
+    )
 
 
 def without_weights(model: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
@@ -64,8 +77,9 @@ def without_weights(model: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
     names = {tensor.name for tensor in model.graph.initializer}
     skeleton.graph.input.extend(i for i in model.graph.input if i.name not in names)
     for tensor in model.graph.initializer:
-        if np.prod(tensor.dims, dtype=np.int64) >= HOIST_ELEMENTS:
-            weights[tensor.name] = to_array(tensor)
+        array = to_array(tensor)
+        if array.size >= HOIST_ELEMENTS:
+            weights[tensor.name] = array
             skeleton.graph.input.append(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
@@ -83,11 +97,17 @@ def _assign(message: Any, field: Any, value: Any) -> None:
         setattr(message, field.name, value)
 
 
-def to_array(tensor: onnx.TensorProto) -> Array:
-    """The numbers of a tensor; CompileError if it is damaged."""
+def to_array(tensor: onnx.TensorProto, name: str = "") -> Array:
+    """The numbers of a tensor; CompileError if it is damaged. name: where the tensor has none."""
+    name = tensor.name or name
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise CompileError(
+            f"weight '{name}' is stored in another file that was not loaded",
+            help="pass the path of the model, or load it with onnx.load(path)",
+        )
     try:
         return np.array(numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
         raise CompileError(
-            f"weight '{tensor.name}' is damaged: {error}", help="export the model again"
+            f"weight '{name}' is damaged: {error}", help="export the model again"
         ) from None

@@ -93,6 +93,11 @@ class NeuronModel(ABC):
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         return {f.name: getattr(self, f.name) for f in fields}
 
+    @property
+    def plain_parameters(self) -> dict[str, Parameter | None]:
+        """The parameters as JSON can hold them: None for infinity (no bound)."""
+        return {k: None if v == float("inf") else v for k, v in self.parameters.items()}
+
     @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:
         """The allowed values of every parameter that is chosen from a list."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from snnc.errors import CompileError
+from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.neuron import make_neuron, neuron_models
 from snnc.ir.node import (
@@ -105,41 +105,87 @@ def _tokenize(line: str, number: int) -> Iterator[tuple[str, str]]:
 
 def parse_graph(text: str, tensors: Mapping[str, Array]) -> Graph:
     """The graph that `format_graph` printed; `tensors` holds the constants shown as digests."""
-    head: dict[str, Any] = {}
-    name = ""
-    inputs: list[str] = []
-    outputs: list[str] = []
-    nodes: list[Node] = []
-    types: dict[str, Type] = {}
-    consts: dict[str, Array] = {}
+    parts = _Parts(tensors)
     for number, line in enumerate(text.splitlines(), 1):
         tokens = _Tokens(line, number)
+        try:
+            if tokens.items:
+                parts.read(tokens)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise tokens.error(f"cannot be read ({error})") from None
+        except CompileError as error:
+            error.line = error.line or line
+            raise
+        if tokens.peek()[0] != "end":
+            raise tokens.error(f"unexpected '{tokens.peek()[1]}'")
+    return parts.graph()
+
+
+class _Parts:
+    """What the lines read so far define."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self.tensors = tensors
+        self.head: dict[str, Any] = {}
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.nodes: list[Node] = []
+        self.types: dict[str, Type] = {}
+        self.consts: dict[str, Array] = {}
+
+    def read(self, tokens: _Tokens) -> None:
         if tokens.accept("graph"):
             tokens.expect("@")
-            name = tokens.text()
-            head = _parse_head(line)
+            self.head = {"name": tokens.text(), **_parse_head(tokens)}
         elif tokens.accept("const"):
-            const = tokens.name()
+            name = tokens.name()
             tokens.expect(":")
-            consts[const] = _parse_const(tokens, tensors.get(const))
+            self.consts[name] = _parse_const(tokens, self.tensors.get(name))
         elif tokens.accept("in"):
-            inputs.append(tokens.name())
+            self.inputs.append(tokens.name())
             tokens.expect(":")
-            types[inputs[-1]] = _parse_type(tokens)
+            self.types[self.inputs[-1]] = _parse_type(tokens)
         elif tokens.accept("out"):
-            outputs.append(tokens.name())
-        elif tokens.items:
-            nodes.append(_parse_node(tokens, types))
-    if not head:
-        raise CompileError("the text form has no line 'graph @name {...}'")
-    stage = Stage[str(head.pop("stage")).upper()]
-    return Graph(name, tuple(inputs), tuple(outputs), tuple(nodes), types, consts, stage, **head)
+            self.outputs.append(tokens.name())
+        else:
+            self.nodes.append(_parse_node(tokens, self.types))
+
+    def graph(self) -> Graph:
+        if not self.head:
+            raise CompileError("the text form has no line 'graph @name {...}'")
+        return Graph(
+            inputs=tuple(self.inputs),
+            outputs=tuple(self.outputs),
+            nodes=tuple(self.nodes),
+            types=self.types,
+            consts=self.consts,
+            **self.head,
+        )
 
 
-def _parse_head(line: str) -> dict[str, Any]:
-    body = line[line.rindex(" {", 0, line.index("stage=") + 1) + 2 : -1]
-    pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\{[^}]*\}|\d+)', body)
-    return {key: json.loads(value) for key, value in pairs}
+def _parse_head(tokens: _Tokens) -> dict[str, Any]:
+    """{stage="ann", timesteps=1, source="m.onnx", domains={"com.microsoft": 1}}"""
+    head: dict[str, Any] = {}
+    tokens.expect("{")
+    for _ in tokens.list("}"):
+        key = tokens.text()
+        tokens.expect("=")
+        if key == "stage":
+            head[key] = Stage[tokens.text().upper()]
+        elif key == "timesteps":
+            head[key] = int(tokens.text())
+        elif key == "source":
+            head[key] = tokens.text()
+        elif key == "domains":
+            tokens.expect("{")
+            head[key] = {}
+            for _ in tokens.list("}"):
+                domain = tokens.text()
+                tokens.expect(":")
+                head[key][domain] = int(tokens.text())
+        else:
+            raise unknown_name("key of the graph", key, ("stage", "timesteps", "source", "domains"))
+    return head
 
 
 def _parse_dim(tokens: _Tokens) -> Dim:
@@ -186,6 +232,8 @@ def _array(tokens: _Tokens, dtype: str, shape: tuple[int, ...]) -> Array:
     numpy_type = np.dtype(LONG_DTYPE.get(dtype, dtype))
     if numpy_type.kind == "b":
         return np.array([w == "true" for w in words], numpy_type).reshape(shape)
+    if numpy_type.kind == "O":
+        return np.array(words, numpy_type).reshape(shape)
     if numpy_type.kind in "iu":
         return np.array([int(w) for w in words], numpy_type).reshape(shape)
     return np.array([numpy_type.type(w) for w in words], numpy_type).reshape(shape)

@@ -41,7 +41,7 @@ _SHORT = {
     "uint8": "u8",
 }
 LONG_DTYPE = {short: name for name, short in _SHORT.items()}
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:/$+#-]+\Z")
+_PLAIN_NAME = re.compile(r"(?!:\Z)[A-Za-z0-9_.:/$+#-]+\Z")
 
 
 def format_graph(graph: Graph) -> str:
@@ -109,7 +109,8 @@ def _name(name: str) -> str:
 def digest(array: Array) -> str:
     """Eight hexadecimal digits that identify a constant's dtype, shape and contents."""
     h = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    h.update(np.ascontiguousarray(array).tobytes())
+    strings = array.dtype.kind == "O"
+    h.update(repr(array.tolist()).encode() if strings else np.ascontiguousarray(array).tobytes())
     return h.hexdigest()[:8]
 
 
@@ -125,7 +126,7 @@ def _element(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, np.floating):
         return _float(value)
-    return str(value)
+    return json.dumps(value) if isinstance(value, str) else str(value)
 
 
 def _float(value: float | np.floating[Any]) -> str:

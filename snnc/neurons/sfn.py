@@ -40,7 +40,7 @@ class SFN(NeuronModel):
     def __post_init__(self) -> None:
         self._check_choices()
         if isinstance(self.M, bool) or not isinstance(self.M, int) or not 1 <= self.M <= MAX_M:
-            raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M}")
+            raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M!r}")
         if not self.bound > 0:
             raise CompileError(f"sfn: bound must be positive, not {self.bound}")
 

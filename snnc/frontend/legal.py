@@ -1,0 +1,106 @@
+"""What the intermediate representation can hold: everything else is refused, naming the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
+
+from onnx import AttributeProto, ModelProto, NodeProto, defs
+
+from snnc.errors import CompileError
+from snnc.ir.functions import DOMAIN
+from snnc.ir.graph import OPSET
+
+ONNX_DOMAINS = ("", "ai.onnx")
+"""Both names of the default domain."""
+
+
+def opset_of(model: ModelProto) -> int:
+    """Version of the default domain that the model is written in."""
+    return int(next((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), OPSET))
+
+
+def refusal(message: str, node: NodeProto, source: str, help: str | None = None) -> CompileError:
+    """A CompileError that points at a node of the file."""
+    of = f" of {source}" if source else ""
+    return CompileError(message, at=f"node '{node.name}' ({node.op_type}){of}", help=help)
+
+
+def refuse(model: ModelProto, source: str) -> None:
+    """Raise for what the intermediate representation cannot hold."""
+    version = opset_of(model)
+    if version > defs.onnx_opset_version():
+        raise CompileError(
+            f"the model is of opset {version}, the installed onnx knows up to "
+            f"{defs.onnx_opset_version()}",
+            at=source or None,
+            help=f"upgrade onnx, or export the model with opset {OPSET}",
+        )
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.WhichOneof("value") not in ("tensor_type", None):
+            raise CompileError(
+                f"'{value.name}' is not a tensor but a {value.type.WhichOneof('value')}",
+                at=source or None,
+                help="export plain tensors (skl2onnx: options={'zipmap': False})",
+            )
+    if model.graph.sparse_initializer:
+        raise CompileError(
+            "the model stores sparse weights", help="store them as dense initializers"
+        )
+    for node in model.graph.node:
+        for illegal, message, help in _ILLEGAL:
+            if illegal(node, version):
+                raise refusal(message.format(node.op_type), node, source, help)
+
+
+def _has_subgraph(node: NodeProto, version: int) -> bool:
+    return any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+
+
+def _is_sparse(node: NodeProto, version: int) -> bool:
+    return node.op_type == "Constant" and any(a.name == "sparse_value" for a in node.attribute)
+
+
+def _is_unknown(node: NodeProto, version: int) -> bool:
+    if node.domain in ONNX_DOMAINS:
+        return not defs.has(node.op_type, version)
+    return node.domain not in (DOMAIN, "ai.onnx.ml") and not node.domain.startswith("com.microsoft")
+
+
+_ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
+    (
+        _has_subgraph,
+        "{} runs a subgraph, which snnc does not convert",
+        "export the model without control flow (fixed options, torch.export)",
+    ),
+    (_is_sparse, "the model stores sparse weights", "store them as dense constants"),
+    (
+        _is_unknown,
+        "neither onnx nor the model defines the operation {}",
+        "export the model with standard operations, or with a function that defines this one",
+    ),
+)
+
+
+def sort_nodes(model: ModelProto, source: str) -> None:
+    """Brings the nodes into an order in which every value is computed before it is read."""
+    nodes = list(model.graph.node)
+    given = {v.name for v in (*model.graph.input, *model.graph.initializer)} | {""}
+    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    for node in nodes:
+        for name in node.input:
+            if name not in given and name not in producer:
+                raise refusal(f"'{name}' is read, but nothing computes it", node, source)
+    for value in model.graph.output:
+        if value.name not in given and value.name not in producer:
+            raise CompileError(f"nothing computes output '{value.name}'", at=source or None)
+    before = {i: {producer[v] for v in n.input if v in producer} for i, n in enumerate(nodes)}
+    if all(j < i for i, earlier in before.items() for j in earlier):
+        return
+    try:
+        order = list(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        node = nodes[error.args[1][0]]
+        raise refusal("the node reads what is computed from its own result", node, source) from None
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[i] for i in order)

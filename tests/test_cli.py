@@ -1,0 +1,241 @@
+"""The command line as a user meets it: results, one JSON document, errors, exit codes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+from snnc.cli import main
+from snnc.pipeline import PASS_NAMES
+from tests.conftest import MODELS, calibration_path, model_path, held_out_path
+
+GOLDEN = Path(__file__).parent / "golden"
+MLP = str(model_path("digits_mlp"))
+MLP_DATA = str(calibration_path("digits_mlp"))
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def document(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.stderr
+    loaded: dict[str, Any] = json.loads(result.stdout)
+    return loaded
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(MLP, "mlp.onnx")
+    return tmp_path
+
+
+def compile_mlp(*words: str) -> Result:
+    return call("compile", "mlp.onnx", "--calibration", MLP_DATA, *words)
+
+
+def test_compile_writes_a_model_and_says_what_it_did(inside: Path) -> None:
+    report = document(compile_mlp("-o", "out.onnx", "--json"))
+    assert report["neuron"] == "sfn"
+    assert report["sites"] == 2
+    assert report["output"] == "out.onnx"
+    assert report["spiking_fraction"] == 1.0
+    assert report["fidelity"]["reached"] >= 0.98
+    assert {entry["op"] for entry in report["analog"]} == {"Add", "Softmax", "ArgMax"}
+    assert all(entry.keys() == {"op", "name", "why"} for entry in report["analog"])
+    assert (inside / "out.onnx").exists()
+
+
+def test_check_agrees_with_compile(inside: Path) -> None:
+    checked = document(call("check", "mlp.onnx", "--json"))
+    compiled = document(compile_mlp("-o", "out.onnx", "--json"))
+    shared = checked.keys() & compiled.keys()
+    assert {"sites", "spiking_fraction", "direct_coded_fraction", "analog"} <= shared
+    assert {k: checked[k] for k in shared} == {k: compiled[k] for k in shared}
+
+
+def test_the_default_output_stands_beside_the_user_not_over_the_model(inside: Path) -> None:
+    before = (inside / "mlp.onnx").read_bytes()
+    assert compile_mlp().exit_code == 0
+    assert (inside / "mlp.snn.onnx").exists()
+    assert (inside / "mlp.onnx").read_bytes() == before
+    refused = compile_mlp("-o", "mlp.onnx")
+    assert refused.exit_code == 1
+    assert "is the input itself" in refused.stderr
+    assert (inside / "mlp.onnx").read_bytes() == before
+
+
+def test_eval_prints_the_comparison(inside: Path) -> None:
+    compile_mlp("-o", "out.onnx")
+    words = ("eval", "mlp.onnx", "out.onnx", "--data", str(held_out_path("digits_mlp")))
+    report = document(call(*words, "--json", "--per-layer"))
+    assert report["samples"] == 450
+    assert report["output"] == "probabilities"
+    assert report["ann"]["top1"] > 0.97
+    assert report["agreement"] > 0.95
+    assert set(report["energy"]) == {
+        "ratio_spikes", "ratio_events", "ratio_spikes_eq44", "analog_macs",
+    }  # fmt: skip
+    assert sum(layer["macs"] for layer in report["layers"]) == 64 * 64 + 64 * 32 + 32 * 10
+    text = call(*words)
+    assert "top-1" in text.stdout
+    dearer = document(call(*words, "--json", "--pj-ac", "1.8"))
+    assert dearer["energy"]["ratio_spikes_eq44"] == pytest.approx(
+        2 * report["energy"]["ratio_spikes_eq44"]
+    )
+
+
+def test_run_writes_every_output(inside: Path) -> None:
+    compile_mlp("-o", "out.onnx")
+    report = document(call("run", "out.onnx", "--data", MLP_DATA, "-o", "y.npz", "--json"))
+    assert report["outputs"] == {"label": [300], "probabilities": [300, 10]}
+    with np.load("y.npz") as outputs:
+        assert outputs["probabilities"].shape == (300, 10)
+
+
+@pytest.mark.parametrize("name", PASS_NAMES)
+def test_dump_after_every_pass(inside: Path, name: str) -> None:
+    plain = compile_mlp("--lambda", "0.25", "--dump-after", name)
+    assert plain.stdout.startswith("graph @")
+    with_json = compile_mlp("--lambda", "0.25", "--dump-after", name, "--json")
+    assert document(with_json)["lambda"] == 0.25
+    assert "graph @" in with_json.stderr
+
+
+def test_inspect_in_every_form(inside: Path) -> None:
+    compile_mlp("-o", "out.onnx", "--lambda", "0.25")
+    for file, stage in (("mlp.onnx", "ann"), ("out.onnx", "spiking")):
+        assert f'stage="{stage}"' in call("inspect", file).stdout
+        assert document(call("inspect", file, "--format", "json"))["stage"] == stage
+        assert call("inspect", file, "--format", "dot").stdout.startswith("digraph")
+        assert "MatMul" in call("inspect", file, "--layers").stdout
+    layers = document(call("inspect", "out.onnx", "--layers", "--json"))["layers"]
+    spiking = [layer for layer in layers if layer["neuron"]]
+    assert len(spiking) == 2
+    assert all(layer["spikes/neuron"] > 0 and layer["step+"] > 0 for layer in spiking)
+    assert sum(layer["energy %"] for layer in layers) == pytest.approx(100, abs=0.1)
+
+
+def test_neurons_lists_equation_and_parameters() -> None:
+    listed = document(call("neurons", "--json"))["neurons"]
+    sfn = next(neuron for neuron in listed if neuron["name"] == "sfn")
+    assert sfn["equation"]
+    assert sfn["parameters"]["M"]["default"] == 8
+    assert sfn["parameters"]["rule"]["choices"] == ["nearest", "eq11"]
+    assert "sfn" in call("neurons").stdout
+
+
+def test_random_calibration_says_that_its_thresholds_are_meaningless(inside: Path) -> None:
+    result = call("compile", "mlp.onnx", "--calibration", "random", "--lambda", "0.5", "--json")
+    assert document(result)["warnings"] == [
+        "calibrated on random numbers: the thresholds are meaningless"
+    ]
+    assert "meaningless" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["compile", "check", "inspect", "run", "eval", "neurons"])
+def test_help_shows_an_example(verb: str) -> None:
+    shown = call(verb, "--help")
+    assert shown.exit_code == 0
+    assert f"snnc {verb}" in shown.stdout
+
+
+def make_bad_files(digits: Path) -> None:
+    with np.load(digits) as arrays:
+        x = arrays["input"][:6]
+    np.savez("good.npz", input=x)
+    np.savez("names.npz", a=x, b=x)
+    np.savez("shape.npz", input=x[:, :60])
+    np.savez("dtype.npz", input=x.astype(np.float64))
+    np.savez("empty.npz", input=x[:0])
+    np.savez("labels.npz", input=x, labels=np.zeros(4, np.int64))
+    broken = x.copy()
+    broken[4, 0] = np.nan
+    np.savez("nan.npz", input=broken)
+    np.savez("objects.npz", input=np.array([{}], dtype=object))
+    Path("notzip.npz").write_text("no zip file")
+    Path("text.onnx").write_text("hello\n")
+    Path("empty.onnx").write_bytes(b"")
+    Path("cut.onnx").write_bytes(Path(MLP).read_bytes()[:5000])
+    cnn = onnx.load(str(model_path("digits_cnn")))
+    onnx.save(cnn, "external.onnx", save_as_external_data=True, location="gone.data")
+    Path("gone.data").unlink()
+
+
+BAD = {
+    "no_model": "compile none.onnx --calibration good.npz",
+    "text_model": "compile text.onnx --calibration good.npz",
+    "empty_model": "compile empty.onnx --calibration good.npz",
+    "cut_model": "compile cut.onnx --calibration good.npz",
+    "external_data": "compile external.onnx --calibration good.npz",
+    "model_is_directory": "compile . --calibration good.npz",
+    "no_data": "compile mlp.onnx --calibration none.npz",
+    "data_not_npz": "compile mlp.onnx --calibration notzip.npz",
+    "data_names": "compile mlp.onnx --calibration names.npz",
+    "data_shape": "compile mlp.onnx --calibration shape.npz",
+    "data_dtype": "compile mlp.onnx --calibration dtype.npz",
+    "data_empty": "compile mlp.onnx --calibration empty.npz",
+    "data_nan": "compile mlp.onnx --calibration nan.npz",
+    "data_objects": "compile mlp.onnx --calibration objects.npz",
+    "data_labels": "compile mlp.onnx --calibration labels.npz",
+    "neuron": "compile mlp.onnx --calibration good.npz --neuron snf",
+    "lambda_zero": "compile mlp.onnx --calibration good.npz --lambda 0",
+    "lambda_large": "compile mlp.onnx --calibration good.npz --lambda 1.5",
+    "lambda_nan": "compile mlp.onnx --calibration good.npz --lambda nan",
+    "fidelity": "compile mlp.onnx --calibration good.npz --fidelity 0",
+    "percentile": "compile mlp.onnx --calibration good.npz --percentile 50",
+    "m": "compile mlp.onnx --calibration good.npz --m 0",
+    "keep": "compile mlp.onnx --calibration good.npz --keep MatMull",
+    "keep_all": "compile mlp.onnx --calibration good.npz --keep MatMul*",
+    "mask_input": "compile mlp.onnx --calibration good.npz --mask-input imput",
+    "output": "compile mlp.onnx --calibration good.npz --output probabilites",
+    "out_directory": "compile mlp.onnx --calibration good.npz -o none/out.onnx",
+    "out_is_directory": "compile mlp.onnx --calibration good.npz -o .",
+    "run_nan": "run mlp.onnx --data nan.npz -o y.npz",
+    "eval_pair": "eval mlp.onnx cnn.onnx --data good.npz",
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_error(inside: Path, case: str) -> None:
+    make_bad_files(Path(MLP_DATA))
+    shutil.copy(model_path("digits_cnn"), "cnn.onnx")
+    before = {f.name: f.read_bytes() for f in inside.iterdir()}
+    result = call(*BAD[case].split())
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert {f.name: f.read_bytes() for f in inside.iterdir()} == before
+    golden = GOLDEN / "errors" / f"{case}.txt"
+    assert result.stderr == golden.read_text()
+
+
+USAGE = {
+    "no_command": "bogus",
+    "no_calibration": "compile mlp.onnx",
+    "no_model": "compile",
+    "option": "compile mlp.onnx --calibration random --bogus",
+    "rule": "compile mlp.onnx --calibration random --rule eq12",
+    "number": "compile mlp.onnx --calibration random --lambda much",
+    "pass": "compile mlp.onnx --calibration random --dump-after norm",
+    "energy": "eval mlp.onnx mlp.onnx --data x.npz --pj-ac 0",
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_exits_with_2(inside: Path, case: str) -> None:
+    result = call(*USAGE[case].split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error:" in result.stderr
+
+
+def test_the_included_networks_are_those_the_readme_names() -> None:
+    readme = (MODELS.parent / "README.md").read_text()
+    assert "models/digits_vit.onnx" in readme
+    assert model_path("digits_vit").exists()
