@@ -102,8 +102,8 @@ def operands(op: Op) -> tuple[str, ...]:
 
 
 def activations(graph: Graph, op: Op) -> tuple[str, ...]:
-    """The operands of a synaptic operation that are computed, in order, each once."""
-    return tuple(v for v in dict.fromkeys(operands(op)) if v and v not in graph.consts)
+    """The operands of a synaptic operation that are computed, in order (x @ x: x twice)."""
+    return tuple(v for v in operands(op) if v and v not in graph.consts)
 
 
 def affine_operand(graph: Graph, op: Op) -> str | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
+import numpy as np
+
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
@@ -62,10 +64,11 @@ class PlaceSites:
         for node in graph.nodes:
             if not isinstance(node, Op) or self._is_kept(node):
                 continue
+            _check_weights(graph, node)
             values = activations(graph, node)
-            direct = len(values) == 1 and len(operands(node)) > 1 and values[0] in raw
+            direct = len(values) == 1 and values[0] in raw
             if not direct:
-                for value in values:
+                for value in dict.fromkeys(values):
                     if graph.types[value].is_float:
                         found.setdefault(value, []).append(node)
         if not found:
@@ -85,6 +88,15 @@ class PlaceSites:
             if not any(fnmatchcase(name, pattern) for name in names):
                 error = unknown_name("node in --keep", pattern, names)
                 raise CompileError(error.message, help="node names: snnc inspect MODEL")
+
+
+def _check_weights(graph: Graph, op: Op) -> None:
+    for value in operands(op):
+        weight = graph.consts.get(value)
+        if weight is not None and weight.dtype.kind == "f" and not np.isfinite(weight).all():
+            raise graph.error(
+                f"the weight %{value} holds NaN or an infinity", op, help="export the model again"
+            )
 
 
 def _origin(graph: Graph, value: str) -> Loc:
