@@ -12,7 +12,7 @@ from snnc.energy import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
-from snnc.ir.ops import LAYOUT, MULTIPLYING, SYNAPTIC, absorbed_rectifier, why_analog
+from snnc.ir.ops import LAYOUT, absorbed_rectifier, multiplied, operands, why_analog
 from snnc.runtime import Session
 
 Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout"]
@@ -83,14 +83,14 @@ def _entries(graph: Graph) -> Iterable[Entry]:
         elif result in kinds and kinds[result] != "analog":
             yield Entry(name, node.op_type, kinds[result])
         else:
-            kept = node.op_type in SYNAPTIC
+            kept = bool(operands(node))
             why = "kept analog as asked" if kept else why_analog(node.op_type)
             yield Entry(name, node.op_type, "analog", why)
 
 
 def _touches_floats(graph: Graph, op: Op) -> bool:
     values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
-    return any(graph.types[v].is_float for v in values) or op.op_type in MULTIPLYING
+    return any(graph.types[v].is_float for v in values) or bool(multiplied(op))
 
 
 def _absorbed(graph: Graph) -> set[str]:

@@ -224,7 +224,7 @@ def _samples(
             feeds = dict(zip(graph.inputs, arrays, strict=True))
             _check_finite(feeds, done, where)
             done += len(arrays[0])
-            yield {n: a[0] if n in plan.single else a for n, a in feeds.items()}
+            yield {n: np.asarray(a[0]) if n in plan.single else a for n, a in feeds.items()}
 
     return Samples(batches, plan.count, labels, bool(plan.single))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +12,8 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Coding, Neuron, Op
-from snnc.ir.ops import MULTIPLYING, multiplied, raw_values
-from snnc.synapses import fan_out, macs, product_count
+from snnc.ir.ops import multiplied, raw_values
+from snnc.synapses import Shapes, fan_out, macs, product_count
 
 PJ_AC, PJ_MAC = 0.9, 4.6
 """Energy of a 32-bit float addition and multiply-accumulate in 45 nm CMOS, picojoule (Horowitz,
@@ -137,7 +138,9 @@ def spike_counts(graph: Graph, neuron: Neuron, output: Array) -> Array:
     """|spike count| of every neuron of a layer from its output (threshold x count)."""
     steps = [graph.consts[s] if s else np.float32(1) for s in neuron.inputs[1:]]
     step = steps[0] if steps[0] is steps[1] else np.where(output < 0, steps[1], steps[0])
-    return np.asarray(np.rint(np.abs(output) / step), np.float32)
+    size = np.abs(output)
+    counts = np.divide(size, step, out=np.zeros_like(size), where=np.asarray(step > 0))
+    return np.asarray(np.rint(counts), np.float32)
 
 
 Kind = Literal["spiking", "direct-coded", "analog"]
@@ -151,7 +154,7 @@ def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
     raw = raw_values(graph)
     sites = {site.outputs[0] for site in graph.sites}
     for node in graph.nodes:
-        if not isinstance(node, Op) or node.op_type not in MULTIPLYING:
+        if not isinstance(node, Op) or not multiplied(node):
             continue
         operands = [v for v in multiplied(node) if v in graph.types]
         spiking = any(v in sites or graph.types[v].coding is Coding.SPIKE for v in operands)
@@ -165,9 +168,8 @@ class _Counter:
     def __init__(self, graph: Graph, op: Op, kind: Kind) -> None:
         self._graph, self._op, self._kind = graph, op, kind
         self.shaped = tuple(v for v in (*multiplied(op), op.outputs[0]) if v in graph.types)
-        self._spiking = [
-            (v, source) for v in multiplied(op) if (source := _neuron_behind(graph, v)) is not None
-        ]
+        behind = (_neuron_behind(graph, v) for v in multiplied(op))
+        self._spiking = {place: source for place, source in enumerate(behind) if source}
         self._macs = 0.0
         self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
 
@@ -176,23 +178,38 @@ class _Counter:
         full = {v: tuple(self._graph.consts[v].shape) for v in op.inputs if v in self._graph.consts}
         full |= shapes
         self._macs += macs(op, full)
-        if len(self._spiking) == 2:
-            a, b = (counts[source].reshape(full[v]) for v, source in self._spiking)
-            active_a, active_b = (np.asarray(c != 0, np.float32) for c in (a, b))
-            out = full[op.outputs[0]]
-            events = product_count(op, active_a, active_b, out)
-            for sums, pair in zip(self._by_stream, ((a, active_b), (active_a, b)), strict=True):
-                sums[0] += product_count(op, *pair, out)
-                sums[1] += events
-        elif self._spiking:
-            value, source = self._spiking[0]
-            count = counts[source].reshape(full[value])
-            fan = fan_out(op, value, full)
-            self._by_stream[0][0] += _weighted(count, fan)
-            self._by_stream[0][1] += _weighted(count != 0, fan)
+        operands = multiplied(op)
+        spikes = {
+            place: counts[source].reshape(full[operands[place]])
+            for place, source in self._spiking.items()
+        }
+        streams = self._product(spikes, full) if len(spikes) > 1 else self._fan(spikes, full)
+        for sums, stream in zip(self._by_stream, streams, strict=True):
+            sums[0] += stream[0]
+            sums[1] += stream[1]
+
+    def _fan(self, spikes: Mapping[int, Array], shapes: Shapes) -> Iterable[tuple[float, float]]:
+        """Spikes and events of the only spiking operand, if there is one."""
+        for place, count in spikes.items():
+            fan = fan_out(self._op, multiplied(self._op)[place], shapes)
+            yield _weighted(count, fan), _weighted(count != 0, fan)
+
+    def _product(
+        self, spikes: Mapping[int, Array], shapes: Shapes
+    ) -> Iterable[tuple[float, float]]:
+        """Spikes and events with each spiking operand in turn as the event stream."""
+        active = [
+            np.asarray(spikes[i] != 0, np.float32) if i in spikes else np.ones(shapes[v])
+            for i, v in enumerate(multiplied(self._op))
+        ]
+        out = shapes[self._op.outputs[0]]
+        events = product_count(self._op, active, out)
+        for place, count in spikes.items():
+            stream = [*active[:place], count, *active[place + 1 :]]
+            yield product_count(self._op, stream, out), events
 
     def layer(self, samples: int) -> Layer:
-        """Of two spiking operands the cheaper one is the event stream (spec 2.8)."""
+        """Of several spiking operands the cheapest one is the event stream (spec 2.8)."""
         spikes, events = min(self._by_stream, default=[0.0, 0.0])
         return Layer(
             self._op.loc.names[0],
@@ -240,7 +257,7 @@ def shaped_values(graph: Graph) -> tuple[str, ...]:
 def estimate(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Energy:
     """Energy of one sample from the activity stored in the neurons, without running anything.
 
-    A product of two spiking activations takes their activities as independent.
+    A product of spiking activations takes their activities as independent.
     """
     layers = []
     for op, kind in classify(graph):
@@ -248,14 +265,15 @@ def estimate(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Energy:
         total = macs(op, full | dict(shapes))
         sources = [graph.producer[s] for v in multiplied(op) if (s := _neuron_behind(graph, v))]
         active = [n.activity or Activity(0.0, 0.0) for n in sources if isinstance(n, Neuron)]
-        if len(active) == 2:
-            a, b = active
-            spikes, events = min(a.spikes * b.events, a.events * b.spikes), a.events * b.events
-        elif active:
-            spikes, events = active[0].spikes, active[0].events
-        else:
-            spikes = events = 0.0
+        spikes, events = _cheapest(active)
         layers.append(
             Layer(op.loc.names[0], op.op_type, kind, total, total * spikes, total * events)
         )
     return Energy(1, tuple(layers))
+
+
+def _cheapest(active: Sequence[Activity]) -> tuple[float, float]:
+    """Spikes and events at a synapse of the operand that is the cheapest event stream."""
+    shares = [a.events for a in active]
+    spikes = [a.spikes * math.prod(shares[:i] + shares[i + 1 :]) for i, a in enumerate(active)]
+    return min(spikes, default=0.0), math.prod(shares) if shares else 0.0

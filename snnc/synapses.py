@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -40,15 +40,16 @@ def fan_out(op: Op, value: str, shapes: Shapes) -> Array | float:
     return macs(op, shapes) / float(size) if size else 0.0
 
 
-def product_count(op: Op, a: Array, b: Array, out: Shape) -> float:
-    """Sum over all multiplications of a product of two activations of (a entry) x (b entry).
+def product_count(op: Op, operands: Sequence[Array], out: Shape) -> float:
+    """Sum over all multiplications of a product of activations of the product of their entries.
 
     out: shape of the operation's result.
     """
     if op.op_type == "Einsum":
-        terms, _ = _einsum_terms(op, [a.shape, b.shape])
-        total = np.einsum(f"{terms[0]},{terms[1]}->", a, b, dtype=np.float64, optimize=True)
+        terms, _ = _einsum_terms(op, [a.shape for a in operands])
+        total = np.einsum(f"{','.join(terms)}->", *operands, dtype=np.float64, optimize=True)
         return float(total)
+    a, b = operands
     if op.op_type in ("Conv", "ConvTranspose"):
         return _convolution_count(op, a, b, out)
     left = np.swapaxes(a, -1, -2) if op.attrs.get("transA", 0) else a
@@ -132,8 +133,9 @@ def _begin_pad(
         return pads[axis]
     if mode == "VALID":
         return 0
-    total = max((large - 1) * stride + (kernel - 1) * dilation + 1 - small, 0)
-    return total - total // 2 if mode == "SAME_LOWER" else total // 2
+    spare = op.ints("output_padding", (0,) * len(pads))[axis]
+    total = max((large - 1) * stride + spare + (kernel - 1) * dilation + 1 - small, 0)
+    return total // 2 if mode == "SAME_UPPER" else total - total // 2
 
 
 def _einsum_terms(op: Op, operands: list[Shape]) -> tuple[list[str], dict[str, int]]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from snnc.cli import main
 from snnc.pipeline import PASS_NAMES
-from tests.conftest import MODELS, calibration_path, model_path, held_out_path
+from tests.conftest import MODELS, calibration_path, held_out_path, model_path
 
 GOLDEN = Path(__file__).parent / "golden"
 MLP = str(model_path("digits_mlp"))

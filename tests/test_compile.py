@@ -8,7 +8,7 @@ import pytest
 
 import snnc
 from snnc.compiler import prepare
-from snnc.data import Feeds, samples_of
+from snnc.data import Feeds, Source, samples_of
 from snnc.ir.node import Array
 from snnc.passes.calibrate import Calibrate
 from snnc.pipeline import run_passes
@@ -122,7 +122,7 @@ def test_calibration_takes_every_kind_of_source() -> None:
         for start in range(0, len(images), 37):
             yield {"input": images[start : start + 37]}
 
-    sources = [calibration_path("digits_cnn"), str(calibration_path("digits_cnn")), images,
+    sources: list[Source] = [calibration_path("digits_cnn"), str(calibration_path("digits_cnn")), images,
                {"input": images}, {"anything": images}, stream()]  # fmt: skip
     steps = []
     for source in sources:

@@ -14,7 +14,7 @@ from onnx import (
 
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.frontend.flatten import flatten, inline_functions, name_nodes, stored_locs
-from snnc.frontend.legal import refuse, sort_nodes
+from snnc.frontend.legal import refuse, refuse_sequences, sort_nodes
 from snnc.frontend.read import read, without_weights
 from snnc.ir.functions import DOMAIN
 from snnc.ir.graph import Graph, Stage
@@ -39,6 +39,7 @@ def load(model: str | Path | ModelProto) -> Graph:
     sort_nodes(skeleton, source)
     locs = stored_locs(skeleton)
     skeleton = flatten(skeleton, source)
+    refuse_sequences(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
     verify(graph, graph.stage)
     return graph
@@ -50,12 +51,14 @@ def _build(
     locs: dict[str, tuple[str, ...]],
     source: str,
 ) -> Graph:
-    surgeon = gs.import_onnx(model)
-    consts = {
-        name: np.array(tensor.values)
-        for name, tensor in surgeon.tensors().items()
-        if isinstance(tensor, gs.Constant)
-    } | weights
+    log = gs.logger.G_LOGGER
+    with log.suppress(log.CRITICAL):  # it writes to stdout
+        surgeon = gs.import_onnx(model)
+        consts = {
+            name: np.array(tensor.values)
+            for name, tensor in surgeon.tensors().items()
+            if isinstance(tensor, gs.Constant)
+        } | weights
     types = {v.name: to_type(v.type) for v in typed_values(model) if v.name not in consts}
     nodes = tuple(_node(node, locs) for node in surgeon.nodes)
     spikes: set[str] = set()

@@ -59,9 +59,9 @@ def inline_functions(model: ModelProto, source: str) -> ModelProto:
 
 
 def flatten(model: ModelProto, source: str) -> ModelProto:
-    """Operations newer than opset 21 expanded, everything of version 21, shapes inferred."""
+    """Everything in operations of opset 21, shapes inferred."""
     with _refusals_of_onnx(source):
-        model = _expand_new_operations(model, source)
+        model = _expand_operations(model, source)
         if opset_of(model) != OPSET:
             model = version_converter.convert_version(_hoist_constants(model), OPSET)
         model = _hoist_constants(model)
@@ -85,14 +85,11 @@ def _refusals_of_onnx(source: str) -> Iterator[None]:
         ) from None
 
 
-def _expand_new_operations(model: ModelProto, source: str) -> ModelProto:
+def _expand_operations(model: ModelProto, source: str) -> ModelProto:
     """Operations that opset 21 lacks (Attention, Swish ...) by ONNX's own function bodies."""
     version = opset_of(model)
-    while version > OPSET:
-        new = [n for n in model.graph.node if n.domain in ONNX_DOMAINS and _is_new(n.op_type)]
-        if not new:
-            break
-        for node in new:
+    while found := [n for n in model.graph.node if _is_foreign(n, version)]:
+        for node in found:
             schema = defs.get_schema(node.op_type, version)
             if not (schema.has_function or schema.has_context_dependent_function):  # type: ignore[attr-defined]
                 raise refusal(
@@ -102,9 +99,18 @@ def _expand_new_operations(model: ModelProto, source: str) -> ModelProto:
                     help=f"export the model with opset {OPSET} or lower",
                 )
             _write_defaults(node, schema)
-        model = _inline_new(model, {n.op_type for n in new})
+        model = _inline_bodies(model, {n.op_type for n in found})
         name_nodes(model)
     return model
+
+
+def _is_foreign(node: NodeProto, version: int) -> bool:
+    """Whether opset 21 has no operation of this kind, or one that means something else."""
+    if node.domain not in ONNX_DOMAINS:
+        return False
+    if node.op_type == "GroupNormalization":  # one scale a group, not a channel; no converter knows
+        return version < OPSET
+    return version > OPSET and _is_new(node.op_type)
 
 
 def _write_defaults(node: NodeProto, schema: defs.OpSchema) -> None:
@@ -115,7 +121,7 @@ def _write_defaults(node: NodeProto, schema: defs.OpSchema) -> None:
             node.attribute.append(attribute.default_value)
 
 
-def _inline_new(model: ModelProto, op_types: set[str]) -> ModelProto:
+def _inline_bodies(model: ModelProto, op_types: set[str]) -> ModelProto:
     """Inlined bodies of ONNX; the inliner asks for types of weights and of the absent input ''."""
     model = shape_inference.infer_shapes(model, data_prop=True)
     weights = [

@@ -82,11 +82,30 @@ _ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
 )
 
 
+def refuse_sequences(model: ModelProto, source: str) -> None:
+    """Raise for a node whose result is no tensor, in a model whose types are inferred."""
+    producer = {name: node for node in model.graph.node for name in node.output}
+    for value in model.graph.value_info:
+        kind = value.type.WhichOneof("value")
+        if kind not in ("tensor_type", None) and value.name in producer:
+            raise refusal(
+                f"'{value.name}' is not a tensor but a {kind}",
+                producer[value.name],
+                source,
+                help="export the model with plain tensors (Split in place of SplitToSequence)",
+            )
+
+
 def sort_nodes(model: ModelProto, source: str) -> None:
     """Brings the nodes into an order in which every value is computed before it is read."""
     nodes = list(model.graph.node)
     given = {v.name for v in (*model.graph.input, *model.graph.initializer)} | {""}
-    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    producer: dict[str, int] = {}
+    for i, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in given or name in producer:
+                raise refusal(f"'{name}' is computed twice", node, source)
+            producer[name] = i
     for node in nodes:
         for name in node.input:
             if name not in given and name not in producer:

@@ -73,6 +73,7 @@ def without_weights(model: ModelProto) -> tuple[ModelProto, dict[str, Array]]:
         if field.name not in ("initializer", "input"):
             _assign(skeleton.graph, field, value)
     skeleton.functions.extend(model.functions)
+    skeleton.ir_version = max(model.ir_version, 4)  # initializers need not be inputs from 4 on
     weights: dict[str, Array] = {}
     names = {tensor.name for tensor in model.graph.initializer}
     skeleton.graph.input.extend(i for i in model.graph.input if i.name not in names)

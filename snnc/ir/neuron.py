@@ -66,7 +66,8 @@ class NeuronModel(ABC):
         x = np.asarray(x, np.float32)
         count = self.count(x, positive, negative)
         size = np.where(x < 0, np.float32(negative), np.float32(positive)).astype(np.float32)
-        return np.where(count == 0, np.float32(0), count * size).astype(np.float32)
+        with np.errstate(over="ignore"):  # a huge step times an infinite input's count
+            return np.where(count == 0, np.float32(0), count * size).astype(np.float32)
 
     def steps_of(
         self, statistics: Statistics, scale: float, polarity: Polarity
@@ -124,7 +125,7 @@ def neuron_models() -> dict[str, type[NeuronModel]]:
     return dict(sorted(_REGISTRY.items()))
 
 
-def make_neuron(name: str, **parameters: Parameter) -> NeuronModel:
+def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:
     """The neuron model called `name`; an unknown model or parameter is a CompileError."""
     if name not in _REGISTRY:
         raise unknown_name("neuron model", name, _REGISTRY)

@@ -91,7 +91,7 @@ def why_analog(op_type: str) -> str:
 def multiplied(op: Op) -> tuple[str, ...]:
     """The inputs that a multiplying operation multiplies; none for any other."""
     if op.op_type == "Einsum":
-        return op.inputs
+        return op.inputs if len(op.inputs) > 1 else ()
     positions = _MULTIPLIED[op.op_type][1] if op.op_type in _MULTIPLIED else ()
     return tuple(op.inputs[i] for i in positions)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -28,86 +27,14 @@ from snnc.ir.node import (
     Type,
 )
 from snnc.ir.text import LONG_DTYPE, digest
-
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<punct>[()\[\]{}=,:%@?*])
-        |(?P<word>[^\s()\[\]{}=,%@?*"]+))""",
-    re.VERBOSE,
-)
-
-
-class _Tokens:
-    """A reader over the tokens of one line."""
-
-    def __init__(self, line: str, number: int) -> None:
-        self.line, self.number = line, number
-        self.items = list(_tokenize(line, number))
-        self.at = 0
-
-    def peek(self) -> tuple[str, str]:
-        return self.items[self.at] if self.at < len(self.items) else ("end", "")
-
-    def next(self) -> tuple[str, str]:
-        token = self.peek()
-        self.at += 1
-        return token
-
-    def accept(self, text: str) -> bool:
-        if self.peek() == ("punct", text) or self.peek() == ("word", text):
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, text: str) -> None:
-        if not self.accept(text):
-            raise self.error(f"expected '{text}' before '{self.peek()[1]}'")
-
-    def error(self, message: str) -> CompileError:
-        return CompileError(f"line {self.number} of the text form: {message}", line=self.line)
-
-    def text(self) -> str:
-        kind, token = self.next()
-        if kind == "string":
-            return str(json.loads(token))
-        if kind != "word":
-            raise self.error(f"expected a name before '{token}'")
-        return token
-
-    def name(self) -> str:
-        """%name, or _ for an absent one."""
-        if self.accept("_"):
-            return ""
-        self.expect("%")
-        return self.text()
-
-    def list(self, closing: str) -> Iterator[None]:
-        """Yields before each element of a comma-separated list, and consumes the closing."""
-        while not self.accept(closing):
-            yield
-            if not self.accept(","):
-                self.expect(closing)
-                return
-
-
-def _tokenize(line: str, number: int) -> Iterator[tuple[str, str]]:
-    end = len(line.rstrip())
-    at = 0
-    while at < end:
-        match = _TOKEN.match(line, at)
-        if match is None:
-            raise CompileError(f"line {number} of the text form cannot be read", line=line)
-        kind = str(match.lastgroup)
-        token = match.group(kind)
-        at = match.end()
-        # a result is written '%name : type', so a colon alone is punctuation
-        yield ("punct", ":") if token == ":" else (kind, token)
+from snnc.ir.tokens import Tokens
 
 
 def parse_graph(text: str, tensors: Mapping[str, Array]) -> Graph:
     """The graph that `format_graph` printed; `tensors` holds the constants shown as digests."""
     parts = _Parts(tensors)
     for number, line in enumerate(text.splitlines(), 1):
-        tokens = _Tokens(line, number)
+        tokens = Tokens(line, number)
         try:
             if tokens.items:
                 parts.read(tokens)
@@ -133,7 +60,7 @@ class _Parts:
         self.types: dict[str, Type] = {}
         self.consts: dict[str, Array] = {}
 
-    def read(self, tokens: _Tokens) -> None:
+    def read(self, tokens: Tokens) -> None:
         if tokens.accept("graph"):
             tokens.expect("@")
             self.head = {"name": tokens.text(), **_parse_head(tokens)}
@@ -163,7 +90,7 @@ class _Parts:
         )
 
 
-def _parse_head(tokens: _Tokens) -> dict[str, Any]:
+def _parse_head(tokens: Tokens) -> dict[str, Any]:
     """{stage="ann", timesteps=1, source="m.onnx", domains={"com.microsoft": 1}}"""
     head: dict[str, Any] = {}
     tokens.expect("{")
@@ -188,7 +115,7 @@ def _parse_head(tokens: _Tokens) -> dict[str, Any]:
     return head
 
 
-def _parse_dim(tokens: _Tokens) -> Dim:
+def _parse_dim(tokens: Tokens) -> Dim:
     if tokens.accept("?"):
         return None
     kind, _ = tokens.peek()
@@ -196,7 +123,7 @@ def _parse_dim(tokens: _Tokens) -> Dim:
     return int(text) if kind == "word" and text.isdigit() else text
 
 
-def _parse_type(tokens: _Tokens) -> Type:
+def _parse_type(tokens: Tokens) -> Type:
     word = tokens.text()
     coding, _, suffix = word.partition(".")
     if coding in ("real", "spike"):
@@ -210,7 +137,7 @@ def _parse_type(tokens: _Tokens) -> Type:
     return Type(code, dtype, tuple(_parse_dim(tokens) for _ in tokens.list("]")))
 
 
-def _parse_const(tokens: _Tokens, known: Array | None) -> Array:
+def _parse_const(tokens: Tokens, known: Array | None) -> Array:
     dtype = tokens.text()
     shape = _parse_shape(tokens)
     tokens.expect("=")
@@ -222,12 +149,12 @@ def _parse_const(tokens: _Tokens, known: Array | None) -> Array:
     return known
 
 
-def _parse_shape(tokens: _Tokens) -> tuple[int, ...]:
+def _parse_shape(tokens: Tokens) -> tuple[int, ...]:
     tokens.expect("[")
     return tuple(int(tokens.text()) for _ in tokens.list("]"))
 
 
-def _array(tokens: _Tokens, dtype: str, shape: tuple[int, ...]) -> Array:
+def _array(tokens: Tokens, dtype: str, shape: tuple[int, ...]) -> Array:
     words = [tokens.text() for _ in tokens.list("]")]
     numpy_type = np.dtype(LONG_DTYPE.get(dtype, dtype))
     if numpy_type.kind == "b":
@@ -239,7 +166,7 @@ def _array(tokens: _Tokens, dtype: str, shape: tuple[int, ...]) -> Array:
     return np.array([numpy_type.type(w) for w in words], numpy_type).reshape(shape)
 
 
-def _parse_value(tokens: _Tokens) -> Attribute:
+def _parse_value(tokens: Tokens) -> Attribute:
     kind, token = tokens.peek()
     if kind == "string":
         return tokens.text()
@@ -254,7 +181,7 @@ def _parse_value(tokens: _Tokens) -> Attribute:
     return int(token) if re.fullmatch(r"-?\d+", token) else float(np.float32(token))
 
 
-def _parse_node(tokens: _Tokens, types: dict[str, Type]) -> Node:
+def _parse_node(tokens: Tokens, types: dict[str, Type]) -> Node:
     outputs: list[str] = []
     while not tokens.accept("="):
         outputs.append(tokens.name())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from snnc.ir.graph import Graph, Stage
-from snnc.passes.normalize.batch_norm import fold_batch_norm
+from snnc.passes.normalize.batch_norm import fold_batch_norm_backward
+from snnc.passes.normalize.batch_norm_forward import fold_batch_norm_forward
 from snnc.passes.normalize.constants import fold_constants
 from snnc.passes.normalize.gelu import recognise_gelu
 from snnc.passes.normalize.identity import drop_identities
@@ -24,7 +25,8 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     recognise_silu,
     recognise_layer_norm,
     merge_padding,
-    fold_batch_norm,
+    fold_batch_norm_backward,
+    fold_batch_norm_forward,
 )
 """The rules in the order they are tried; each leaves the network's function unchanged."""
 

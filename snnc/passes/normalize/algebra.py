@@ -95,8 +95,8 @@ def _product(left: Polynomial, right: Polynomial) -> Polynomial:
     return result
 
 
-def close(found: Polynomial | None, wanted: Polynomial, tolerance: float = 1e-5) -> bool:
-    """Whether two polynomials agree to about the precision of float32 constants."""
+def close(found: Polynomial | None, wanted: Polynomial, tolerance: float) -> bool:
+    """Whether the coefficients of two polynomials agree to a relative error."""
     if found is None:
         return False
     powers = found.keys() | wanted.keys()
@@ -104,3 +104,9 @@ def close(found: Polynomial | None, wanted: Polynomial, tolerance: float = 1e-5)
         abs(found.get(p, 0.0) - wanted.get(p, 0.0)) <= tolerance * abs(wanted.get(p, 0.0))
         for p in powers
     )
+
+
+def same_rank(graph: Graph, value: str, other: str) -> bool:
+    """Whether two values have as many axes, as far as that is known."""
+    shape, expected = graph.types[value].shape, graph.types[other].shape
+    return shape is None or expected is None or len(shape) == len(expected)

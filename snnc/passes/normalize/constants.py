@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from snnc.ir.graph import Graph
+from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
+from snnc.ir.ops import ONNX_TYPE
 from snnc.runtime import evaluate_constants
 
 RANDOM = frozenset(
@@ -26,7 +27,7 @@ LARGEST = 2**26
 
 def fold_constants(graph: Graph) -> Graph:
     """Replaces nodes with constant inputs, and shapes that are known, by constants."""
-    graph = _fold_known_shapes(graph)
+    graph = _fold_known_shapes(graph.rewrite(lambda node: _known_cast(graph, node)))
     known = set(graph.consts)
     folded: list[Node] = []
     for node in graph.nodes:
@@ -49,6 +50,17 @@ def fold_constants(graph: Graph) -> Graph:
         nodes=tuple(node for node in graph.nodes if id(node) not in inside),
         consts={**graph.consts, **{v: values[v] for v in wanted}},
     ).pruned()
+
+
+def _known_cast(graph: Graph, node: Node) -> Replacement | None:
+    """CastLike as a Cast: what it is like is known."""
+    if not isinstance(node, Op) or node.op_type != "CastLike":
+        return None
+    to = ONNX_TYPE.get(graph.types[node.outputs[0]].dtype)
+    if to is None:
+        return None
+    cast = replace(node, inputs=node.inputs[:1], op_type="Cast", attrs={**node.attrs, "to": to})
+    return Replacement((cast,))
 
 
 def _is_foldable(graph: Graph, node: Node) -> bool:

@@ -6,10 +6,19 @@ import math
 
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Node, Op
-from snnc.passes.normalize.algebra import close, factors, plus_constant, polynomial
+from snnc.passes.normalize.algebra import (
+    close,
+    factors,
+    plus_constant,
+    polynomial,
+    same_rank,
+)
 
 _ERF = {1: 1 / math.sqrt(2)}
 _TANH = {1: math.sqrt(2 / math.pi), 3: math.sqrt(2 / math.pi) * 0.044715}
+
+_TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3}
+"""Relative error of constants stored in each type that onnxruntime computes Gelu in."""
 
 
 def recognise_gelu(graph: Graph) -> Graph:
@@ -30,7 +39,8 @@ def recognise_gelu(graph: Graph) -> Graph:
 
 def _match(graph: Graph, op: Op) -> tuple[str, str] | None:
     constant, leaves = factors(graph, op.outputs[0])
-    if abs(constant - 0.5) > 1e-6 or len(leaves) != 2:
+    tolerance = _TOLERANCE.get(graph.types[op.outputs[0]].dtype)
+    if tolerance is None or abs(constant - 0.5) > 1e-6 or len(leaves) != 2:
         return None
     for x, bracket in (leaves, leaves[::-1]):
         shifted = plus_constant(graph, bracket)
@@ -40,6 +50,7 @@ def _match(graph: Graph, op: Op) -> tuple[str, str] | None:
         if inner is None:
             continue
         wanted = _ERF if inner.op_type == "Erf" else _TANH
-        if close(polynomial(graph, inner.inputs[0], x), wanted):
+        found = polynomial(graph, inner.inputs[0], x)
+        if close(found, wanted, tolerance) and same_rank(graph, x, op.outputs[0]):
             return x, "none" if inner.op_type == "Erf" else "tanh"
     return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
 
@@ -32,22 +30,27 @@ def _handed_on(graph: Graph, op: Op) -> str | None:
         return op.inputs[0]
     if op.op_type == "Dropout":
         training = len(op.inputs) > 2 and op.inputs[2] and graph.scalar(op.inputs[2]) != 0
-        mask_read = len(op.outputs) > 1 and op.outputs[1] in graph.readers
+        mask = op.outputs[1] if len(op.outputs) > 1 else ""
+        mask_read = mask in graph.readers or mask in graph.outputs
         return None if training or mask_read else op.inputs[0]
-    source = graph.types.get(op.inputs[0]) if op.inputs else None
-    if op.op_type == "Cast" and source is not None:
-        return op.inputs[0] if source.dtype == graph.types[op.outputs[0]].dtype else None
-    if op.op_type in ("Mul", "Div") and source is not None:
-        factor = graph.consts.get(op.inputs[1])
-        neutral = factor is not None and factor.size == 1 and bool(np.all(factor == 1))
-        same_rank = (
-            neutral
-            and source.shape is not None
-            and factor is not None
-            and (factor.ndim <= len(source.shape))
+    if op.op_type == "Cast":
+        same = op.inputs[0] in graph.types and (
+            graph.types[op.inputs[0]].dtype == graph.types[op.outputs[0]].dtype
         )
-        return op.inputs[0] if same_rank else None
+        return op.inputs[0] if same else None
+    if op.op_type in ("Mul", "Div"):
+        orders = (op.inputs, op.inputs[::-1]) if op.op_type == "Mul" else (op.inputs,)
+        return next((v for v, factor in orders if _is_neutral(graph, v, factor)), None)
     if op.op_type == "Pad" and len(op.inputs) > 1:
         amounts = graph.consts.get(op.inputs[1])
         return op.inputs[0] if amounts is not None and not amounts.any() else None
     return None
+
+
+def _is_neutral(graph: Graph, value: str, factor: str) -> bool:
+    """Whether `factor` is a constant one that does not raise the rank of `value`."""
+    one = graph.consts.get(factor)
+    kind = graph.types.get(value)
+    if one is None or one.size != 1 or one.reshape(()) != 1:
+        return False
+    return kind is not None and kind.shape is not None and one.ndim <= len(kind.shape)

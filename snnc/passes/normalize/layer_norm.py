@@ -8,7 +8,7 @@ import numpy as np
 
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
-from snnc.passes.normalize.algebra import plus_constant
+from snnc.passes.normalize.algebra import plus_constant, same_rank
 
 
 def recognise_layer_norm(graph: Graph) -> Graph:
@@ -33,7 +33,7 @@ def _normalised(graph: Graph, node: Node) -> Replacement | None:
         if x is None or epsilon is None or epsilon[0] != x:
             continue
         width = _last_dim(graph, x)
-        if width is None:
+        if width is None or not same_rank(graph, x, node.outputs[0]):
             continue
         ones = graph.fresh(f"{node.outputs[0]}.scale")
         op = Op(
@@ -122,8 +122,10 @@ def _norm_and_vector(
         vector = graph.consts.get(other)
         if norm is None or vector is None or graph.only_reader(value) is None:
             continue
-        width = graph.consts[norm.inputs[1]].shape
-        fits = vector.shape[-1:] == width and vector.size == vector.shape[-1]
+        scale = graph.consts.get(norm.inputs[1])
+        if scale is None or scale.ndim != 1 or not same_rank(graph, value, node.outputs[0]):
+            continue
+        fits = vector.shape[-1:] == scale.shape and vector.size == scale.size
         if len(norm.inputs) == inputs and len(norm.outputs) == 1 and fits:
-            return norm, vector.reshape(width)
+            return norm, vector.reshape(scale.shape)
     return None

@@ -15,7 +15,7 @@ def merge_padding(graph: Graph) -> Graph:
         if not isinstance(node, Op) or node.op_type != "Conv":
             return None
         pad = graph.op(node.inputs[0], "Pad")
-        amounts = _spatial_zero_padding(graph, pad) if pad is not None else None
+        amounts = spatial_zero_padding(graph, pad) if pad is not None else None
         if pad is None or amounts is None or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
             return None
         own = node.ints("pads", (0,) * len(amounts))
@@ -31,7 +31,7 @@ def merge_padding(graph: Graph) -> Graph:
     return graph.rewrite(rule)
 
 
-def _spatial_zero_padding(graph: Graph, pad: Op) -> tuple[int, ...] | None:
+def spatial_zero_padding(graph: Graph, pad: Op) -> tuple[int, ...] | None:
     """Amounts in the order of Conv's pads, None if the padding is anything else."""
     amounts = graph.consts.get(pad.inputs[1]) if len(pad.inputs) > 1 else None
     value = graph.scalar(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] else 0.0

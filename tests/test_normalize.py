@@ -1,0 +1,1063 @@
+"""Normalisation: every rule leaves the function as it is and the operations as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto
+
+from snnc.data import random_feeds
+from snnc.frontend import load
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.node import Array, Op
+from snnc.ir.verify import verify
+from snnc.passes.normalize import Normalize
+from snnc.runtime import Session
+from tests.onnx_models import EXAMPLES, arrays, assert_same_outputs, model, op_types
+
+
+def normalised(
+    source: ModelProto, feeds: Mapping[str, Array] | None = None, tolerance: float = 1e-5
+) -> Graph:
+    """The graph after Normalize, once it is known to compute the same and to be at rest."""
+    before = load(source)
+    after = Normalize()(before)
+    verify(after, Stage.ANN)
+    data = feeds if feeds is not None else random_feeds(before, 3, 5)
+    found, wanted = (Session(graph, optimize=False).run(data) for graph in (after, before))
+    assert_same_outputs(found, wanted, tolerance)
+    assert Normalize()(after) == after
+    return after
+
+
+def scalars(**values: float) -> dict[str, Array]:
+    return {name: np.array(value, np.float32) for name, value in values.items()}
+
+
+def norm_weights(seed: int, channels: int, *, negative: bool = False) -> dict[str, Array]:
+    """gamma, beta, mean, variance of a batch normalisation; some of gamma below 0 if `negative`."""
+    w = arrays(seed, gamma=(channels,), beta=(channels,), mean=(channels,), var=(channels,))
+    gamma = np.abs(w["gamma"]) + 0.3
+    if negative:
+        gamma[::2] *= -1
+    return {**w, "gamma": gamma, "var": np.abs(w["var"]) + 0.5}
+
+
+# --- GELU ---------------------------------------------------------------------------------------
+
+GELU = scalars(
+    half=0.5,
+    one=1.0,
+    two=2.0,
+    three=3.0,
+    sqrt2=np.sqrt(2.0),
+    rsqrt2=np.sqrt(0.5),
+    k=0.044715,
+    s=np.sqrt(2 / np.pi),
+    ks=0.044715 * np.sqrt(2 / np.pi),
+)
+"""Constants of both GELU formulas."""
+
+INNER = {
+    "div": "d = Div(x, sqrt2)",
+    "mul": "d = Mul(x, rsqrt2)",
+    "mul-left": "d = Mul(rsqrt2, x)",
+}
+PLUS = {"after": "f = Add(e, one)", "before": "f = Add(one, e)"}
+PRODUCT = {
+    "(x f) h": "g = Mul(x, f) y = Mul(g, half)",
+    "(f x) h": "g = Mul(f, x) y = Mul(g, half)",
+    "h (x f)": "g = Mul(x, f) y = Mul(half, g)",
+    "h (f x)": "g = Mul(f, x) y = Mul(half, g)",
+    "(x h) f": "g = Mul(x, half) y = Mul(g, f)",
+    "(h x) f": "g = Mul(half, x) y = Mul(g, f)",
+    "f (x h)": "g = Mul(x, half) y = Mul(f, g)",
+    "f (h x)": "g = Mul(half, x) y = Mul(f, g)",
+    "x (f h)": "g = Mul(f, half) y = Mul(x, g)",
+    "x (h f)": "g = Mul(half, f) y = Mul(x, g)",
+    "(f h) x": "g = Mul(f, half) y = Mul(g, x)",
+    "(h f) x": "g = Mul(half, f) y = Mul(g, x)",
+    "x f / 2": "g = Mul(x, f) y = Div(g, two)",
+    "x / 2 f": "g = Div(x, two) y = Mul(g, f)",
+    "x (f / 2)": "g = Div(f, two) y = Mul(x, g)",
+}
+CUBIC = {
+    "s (x + k x^3)": "p = Pow(x, three) q = Mul(p, k) r = Add(x, q) d = Mul(r, s)",
+    "(k x^3 + x) s": "p = Pow(x, three) q = Mul(k, p) r = Add(q, x) d = Mul(s, r)",
+    "x x x": "a = Mul(x, x) p = Mul(a, x) q = Mul(p, k) r = Add(x, q) d = Mul(r, s)",
+    "x (x x)": "a = Mul(x, x) p = Mul(x, a) q = Mul(k, p) r = Add(x, q) d = Mul(s, r)",
+    "k x x x": "a = Mul(k, x) b = Mul(a, x) q = Mul(b, x) r = Add(q, x) d = Mul(r, s)",
+    "s x (1 + k x x)": ("a = Mul(x, x) b = Mul(a, k) c = Add(b, one) t = Mul(x, s) d = Mul(t, c)"),
+    "x^2 x": "a = Pow(x, two) p = Mul(a, x) q = Mul(p, k) r = Add(x, q) d = Mul(r, s)",
+    "s x + s k x^3": "p = Pow(x, three) q = Mul(p, ks) t = Mul(x, s) d = Add(t, q)",
+}
+
+
+def gelu_op(graph: Graph) -> Op:
+    (node,) = graph.nodes
+    assert isinstance(node, Op)
+    return node
+
+
+@pytest.mark.parametrize("product", PRODUCT.values(), ids=PRODUCT)
+@pytest.mark.parametrize("plus", PLUS.values(), ids=PLUS)
+@pytest.mark.parametrize("inner", INNER.values(), ids=INNER)
+def test_gelu_by_erf_in_every_association(inner: str, plus: str, product: str) -> None:
+    body = f"{inner} e = Erf(d) {plus} {product}"
+    op = gelu_op(normalised(model(f"g (float[N,6] x) => (float[N,6] y) {{ {body} }}", GELU)))
+    assert (op.op_type, op.inputs, dict(op.attrs)) == ("Gelu", ("x",), {})
+
+
+@pytest.mark.parametrize("cubic", CUBIC.values(), ids=CUBIC)
+@pytest.mark.parametrize("product", ["(x f) h", "f (h x)", "x (h f)", "x / 2 f"])
+def test_gelu_by_tanh(cubic: str, product: str) -> None:
+    body = f"{cubic} e = Tanh(d) f = Add(e, one) {PRODUCT[product]}"
+    op = gelu_op(normalised(model(f"g (float[N,6] x) => (float[N,6] y) {{ {body} }}", GELU)))
+    assert (op.op_type, op.inputs, dict(op.attrs)) == ("Gelu", ("x",), {"approximate": "tanh"})
+
+
+@pytest.mark.parametrize("form", ["none", "tanh"])
+def test_gelu_as_an_operation_stays(form: str) -> None:
+    body = f'y = Gelu<approximate = "{form}">(x)'
+    op = gelu_op(normalised(model(f"g (float[N,6] x) => (float[N,6] y) {{ {body} }}", opset=20)))
+    assert op.op_type == "Gelu"
+
+
+def test_gelu_of_half_precision() -> None:
+    body = "d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)"
+    weights = {name: array.astype(np.float16) for name, array in GELU.items()}
+    source = model(f"g (float16[N,6] x) => (float16[N,6] y) {{ {body} }}", weights)
+    assert op_types(normalised(source, tolerance=2e-3)) == ["Gelu"]
+
+
+def test_gelu_of_doubles_stays_written_out() -> None:
+    """onnxruntime has no Gelu of doubles."""
+    body = f"{CUBIC['s (x + k x^3)']} e = Tanh(d) f = Add(e, one) {PRODUCT['(x f) h']}"
+    weights = {name: array.astype(np.float64) for name, array in GELU.items()}
+    source = model(f"g (double[N,6] x) => (double[N,6] y) {{ {body} }}", weights)
+    assert op_types(normalised(source)) == op_types(load(source))
+
+
+ERF = "d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)"
+NO_GELU = {
+    "0.4 for 0.5": (ERF, {"half": 0.4}),
+    "0.501 for 0.5": (ERF, {"half": 0.501}),
+    "x / 1.5": (ERF, {"sqrt2": 1.5}),
+    "1.1 + erf": (ERF, {"one": 1.1}),
+    "no half": ("d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) y = Mul(x, f)", {}),
+    "erf - 1": (
+        "d = Div(x, sqrt2) e = Erf(d) f = Sub(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {},
+    ),
+    "x squared": (
+        "d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) a = Mul(x, half) b = Mul(a, x) y = Mul(b, f)",
+        {},
+    ),
+    "erf of another": (
+        "d = Div(u, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {},
+    ),
+    "erf of x + 0.1": (
+        "t = Add(x, k) d = Div(t, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {},
+    ),
+    "another cubic": (
+        "p = Pow(x, three) q = Mul(p, k) r = Add(x, q) d = Mul(r, s) e = Tanh(d) "
+        "f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {"k": 0.05},
+    ),
+    "fourth power": (
+        "p = Pow(x, three) q = Mul(p, k) r = Add(x, q) d = Mul(r, s) e = Tanh(d) "
+        "f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {"three": 4.0},
+    ),
+    "tanh of x / sqrt 2": (
+        "d = Div(x, sqrt2) e = Tanh(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {},
+    ),
+    "quick gelu": ("d = Mul(x, k) e = Sigmoid(d) y = Mul(x, e)", {"k": 1.702}),
+    "gate of another": ("e = Sigmoid(u) y = Mul(x, e)", {}),
+    "sigmoid squared": ("e = Sigmoid(x) y = Mul(e, e)", {}),
+}
+
+
+@pytest.mark.parametrize(("body", "changed"), NO_GELU.values(), ids=NO_GELU)
+def test_lookalikes_of_gelu_and_silu_stay(body: str, changed: dict[str, float]) -> None:
+    source = model(
+        f"g (float[N,6] x, float[N,6] u) => (float[N,6] y) {{ {body} }}",
+        {**GELU, **scalars(**changed)},
+    )
+    graph = normalised(source)
+    assert op_types(graph) == op_types(load(source))
+
+
+def test_gelu_with_intermediates_that_others_read() -> None:
+    body = (
+        "d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, half) y = Mul(g, f)"
+        " a = Add(f, x) b = Neg(e)"
+    )
+    source = model(
+        f"g (float[N,6] x) => (float[N,6] y, float[N,6] a, float[N,6] b) {{ {body} }}", GELU
+    )
+    types = op_types(normalised(source))
+    assert sorted(types) == ["Add", "Add", "Div", "Erf", "Gelu", "Neg"]
+
+
+def test_gelu_whose_product_is_an_output_is_not_taken_apart() -> None:
+    body = "d = Div(x, sqrt2) e = Erf(d) f = Add(e, one) g = Mul(x, f) y = Mul(g, half)"
+    source = model(f"g (float[N,6] x) => (float[N,6] y, float[N,6] g) {{ {body} }}", GELU)
+    assert op_types(normalised(source)) == ["Div", "Erf", "Add", "Mul", "Mul"]
+
+
+def test_gelu_of_a_scaled_value() -> None:
+    body = f"x = Mul(v, half2) {ERF}"
+    source = model(
+        f"g (float[N,6] v) => (float[N,6] y) {{ {body} }}", {**GELU, **scalars(half2=0.5)}
+    )
+    assert op_types(normalised(source)) == ["Mul", "Gelu"]
+
+
+@pytest.mark.parametrize("name", ["half", "one", "sqrt2"])
+def test_gelu_constants_that_raise_the_rank_are_no_gelu(name: str) -> None:
+    weights = {**GELU, name: GELU[name].reshape(1, 1, 1)}
+    source = model(f"g (float[N,6] x) => (float[1,N,6] y) {{ {ERF} }}", weights)
+    assert normalised(source).types["y"].shape == (1, "N", 6)
+
+
+def test_gelu_constants_of_shape_one_are_fine() -> None:
+    weights = {name: array.reshape(1, 1) for name, array in GELU.items()}
+    source = model(f"g (float[N,6] x) => (float[N,6] y) {{ {ERF} }}", weights)
+    assert op_types(normalised(source)) == ["Gelu"]
+
+
+# --- SiLU ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("product", ["Mul(x, s)", "Mul(s, x)"])
+def test_silu_in_both_orders(product: str) -> None:
+    source = model(f"g (float[N,6] x) => (float[N,6] y) {{ s = Sigmoid(x) y = {product} }}")
+    assert op_types(normalised(source)) == ["ai.snnc.Silu"]
+
+
+def test_silu_whose_sigmoid_is_read_elsewhere() -> None:
+    body = "s = Sigmoid(x) y = Mul(x, s) z = Neg(s)"
+    source = model(f"g (float[N,6] x) => (float[N,6] y, float[N,6] z) {{ {body} }}")
+    assert sorted(op_types(normalised(source))) == ["Neg", "Sigmoid", "ai.snnc.Silu"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [("", ["ai.snnc.Silu"]), ("<alpha = 1.0>", ["ai.snnc.Silu"])],
+)
+def test_swish_with_factor_one_is_silu(attributes: str, expected: list[str]) -> None:
+    text = f"g (float[N,6] x) => (float[N,6] y) {{ y = Swish{attributes}(x) }}"
+    assert op_types(normalised(model(text, opset=24, ir_version=10))) == expected
+
+
+def test_swish_with_another_factor_stays_a_gate() -> None:
+    text = "g (float[N,6] x) => (float[N,6] y) { y = Swish<alpha = 1.5>(x) }"
+    graph = normalised(model(text, opset=24, ir_version=10))
+    assert op_types(graph) == ["Mul", "Sigmoid", "Mul"]
+
+
+# --- Layer normalisation ------------------------------------------------------------------------
+
+MEAN = "m = ReduceMean<axes = [-1]>(x) c = Sub(x, m)"
+VARIANCE = {
+    "pow": "q = Pow(c, two) v = ReduceMean<axes = [-1]>(q)",
+    "mul": "q = Mul(c, c) v = ReduceMean<axes = [-1]>(q)",
+    "twice": (
+        "m2 = ReduceMean<axes = [2]>(x) c2 = Sub(x, m2) q = Pow(c2, two)"
+        " v = ReduceMean<axes = [2]>(q)"
+    ),
+}
+SPREAD = {"after": "w = Add(v, eps) r = Sqrt(w)", "before": "w = Add(eps, v) r = Sqrt(w)"}
+DIVIDE = {
+    "div": "n = Div(c, r)",
+    "reciprocal": "i = Reciprocal(r) n = Mul(c, i)",
+    "reciprocal-left": "i = Reciprocal(r) n = Mul(i, c)",
+}
+SCALE = {
+    "none": ("y = Neg(n)", ["LayerNormalization", "Neg"]),
+    "gamma": ("y = Mul(n, gamma)", ["LayerNormalization"]),
+    "gamma-left": ("y = Mul(gamma, n)", ["LayerNormalization"]),
+    "gamma-beta": ("a = Mul(n, gamma) y = Add(a, beta)", ["LayerNormalization"]),
+    "beta-gamma-left": ("a = Mul(gamma, n) y = Add(beta, a)", ["LayerNormalization"]),
+    "beta": ("y = Add(n, beta)", ["LayerNormalization"]),
+    "beta, then gamma": ("a = Add(n, beta) y = Mul(a, gamma)", ["LayerNormalization", "Mul"]),
+    "scalar": ("y = Mul(n, two)", ["LayerNormalization", "Mul"]),
+}
+LAYER_NORM = {**scalars(two=2.0, eps=1e-5), **arrays(3, gamma=(6,), beta=(6,))}
+
+
+def layer_norm_model(body: str, weights: Mapping[str, Array] | None = None) -> ModelProto:
+    text = f"g (float[N,T,6] x) => (float[N,T,6] y) {{ {body} }}"
+    return model(text, {**LAYER_NORM, **(weights or {})})
+
+
+@pytest.mark.parametrize("variance", VARIANCE.values(), ids=VARIANCE)
+@pytest.mark.parametrize("spread", SPREAD.values(), ids=SPREAD)
+@pytest.mark.parametrize("divide", DIVIDE.values(), ids=DIVIDE)
+def test_layer_norm_written_out(variance: str, spread: str, divide: str) -> None:
+    scale = SCALE["gamma-beta"][0]
+    graph = normalised(layer_norm_model(f"{MEAN} {variance} {spread} {divide} {scale}"))
+    (node,) = graph.nodes
+    assert isinstance(node, Op)
+    assert node.op_type == "LayerNormalization"
+    np.testing.assert_array_equal(graph.consts[node.inputs[1]], LAYER_NORM["gamma"])
+    np.testing.assert_array_equal(graph.consts[node.inputs[2]], LAYER_NORM["beta"])
+    assert node.attrs["epsilon"] == np.float32(1e-5)
+
+
+@pytest.mark.parametrize(("scale", "expected"), SCALE.values(), ids=SCALE)
+def test_layer_norm_scale_and_shift(scale: str, expected: list[str]) -> None:
+    body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} {DIVIDE['div']} {scale}"
+    assert op_types(normalised(layer_norm_model(body))) == expected
+
+
+@pytest.mark.parametrize("read", ["c", "v", "n", "m"])
+def test_layer_norm_with_an_intermediate_that_another_reads(read: str) -> None:
+    body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} {DIVIDE['div']} {SCALE['gamma-beta'][0]}"
+    text = f"g (float[N,T,6] x) => (float[N,T,6] y, float[N,T,?] z) {{ {body} z = Neg({read}) }}"
+    graph = normalised(model(text, LAYER_NORM))
+    assert "LayerNormalization" in op_types(graph)
+
+
+NO_LAYER_NORM = {
+    "another axis": (
+        "m = ReduceMean<axes = [1]>(x) c = Sub(x, m) q = Pow(c, two)"
+        " v = ReduceMean<axes = [1]>(q) w = Add(v, eps) r = Sqrt(w) y = Div(c, r)"
+    ),
+    "two axes": (
+        "m = ReduceMean<axes = [1, 2]>(x) c = Sub(x, m) q = Pow(c, two)"
+        " v = ReduceMean<axes = [1, 2]>(q) w = Add(v, eps) r = Sqrt(w) y = Div(c, r)"
+    ),
+    "cubed": f"{MEAN} q = Pow(c, three) v = ReduceMean<axes = [-1]>(q) {SPREAD['after']}"
+    " y = Div(c, r)",
+    "not centred": f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} y = Div(x, r)",
+    "variance of another": (
+        f"{MEAN} t = Neg(x) m2 = ReduceMean<axes = [-1]>(t) c2 = Sub(t, m2) q = Pow(c2, two)"
+        f" v = ReduceMean<axes = [-1]>(q) {SPREAD['after']} y = Div(c, r)"
+    ),
+    "no root": f"{MEAN} {VARIANCE['pow']} w = Add(v, eps) y = Div(c, w)",
+    "the other way round": f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} y = Div(r, c)",
+    "product with the spread": f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} y = Mul(c, r)",
+    "sum of squares": f"{MEAN} q = Mul(c, c) v = ReduceMax<axes = [-1]>(q) {SPREAD['after']}"
+    " y = Div(c, r)",
+}
+
+
+@pytest.mark.parametrize("body", NO_LAYER_NORM.values(), ids=NO_LAYER_NORM)
+def test_lookalikes_of_layer_norm_stay(body: str) -> None:
+    feeds = {"x": np.abs(arrays(1, x=(2, 3, 6))["x"]) + np.linspace(0, 2, 6, dtype=np.float32)}
+    source = layer_norm_model(body, scalars(three=3.0))
+    assert op_types(normalised(source, feeds, 1e-4)) == op_types(load(source))
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta", "eps"])
+def test_layer_norm_constants_that_raise_the_rank_stay(name: str) -> None:
+    body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} {DIVIDE['div']} {SCALE['gamma-beta'][0]}"
+    weights = {**LAYER_NORM, name: LAYER_NORM[name].reshape(1, 1, 1, -1)}
+    source = model(f"g (float[N,T,6] x) => (float[1,N,T,6] y) {{ {body} }}", weights)
+    assert normalised(source).types["y"].shape == (1, "N", "T", 6)
+
+
+def test_layer_norm_of_an_unknown_width_stays() -> None:
+    body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} y = Div(c, r)"
+    source = model(f"g (float[N,T,D] x) => (float[N,T,D] y) {{ {body} }}", LAYER_NORM)
+    assert op_types(normalised(source)) == op_types(load(source))
+
+
+def test_layer_norm_operations_take_a_following_scale_and_shift() -> None:
+    body = "n = LayerNormalization(x, g2) a = Mul(n, gamma) y = Add(a, beta)"
+    graph = normalised(layer_norm_model(body, arrays(4, g2=(6,))))
+    assert op_types(graph) == ["LayerNormalization"]
+
+
+def test_layer_norm_with_computed_scale_is_left_alone() -> None:
+    text = (
+        "g (float[N,6] x, float[6] s) => (float[N,6] y)"
+        " { n = LayerNormalization(x, s) y = Mul(n, gamma) }"
+    )
+    feeds = arrays(2, x=(3, 6), s=(6,))
+    graph = normalised(model(text, LAYER_NORM), feeds)
+    assert op_types(graph) == ["LayerNormalization", "Mul"]
+
+
+def test_layer_norm_of_doubles() -> None:
+    body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} {DIVIDE['div']} {SCALE['gamma-beta'][0]}"
+    weights = {name: array.astype(np.float64) for name, array in LAYER_NORM.items()}
+    source = model(f"g (double[N,T,6] x) => (double[N,T,6] y) {{ {body} }}", weights)
+    assert op_types(normalised(source, tolerance=1e-6)) == ["LayerNormalization"]
+
+
+# --- Batch normalisation, backward --------------------------------------------------------------
+
+BN = "BatchNormalization(h, gamma, beta, mean, var)"
+BACKWARD = {
+    "conv": ("h = Conv(x, w)", (4, 3, 3, 3)),
+    "conv with bias": ("h = Conv<pads = [1,1,1,1], strides = [2,2]>(x, w, b)", (4, 3, 3, 3)),
+    "depthwise": ("h = Conv<group = 3>(x, w, b)", (3, 1, 3, 3)),
+    "grouped": ("h = Conv<group = 3, dilations = [2,2]>(x, w)", (6, 1, 2, 2)),
+    "transposed": ("h = ConvTranspose<strides = [2,2]>(x, w, b)", (3, 4, 2, 2)),
+    "transposed, grouped": ("h = ConvTranspose<group = 3>(x, w)", (3, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape"), BACKWARD.values(), ids=BACKWARD)
+@pytest.mark.parametrize("negative", [False, True], ids=["positive", "negative"])
+def test_batch_norm_folds_back_into_convolutions(
+    layer: str, shape: tuple[int, ...], negative: bool
+) -> None:
+    group = 3 if "group = 3" in layer else 1
+    channels = shape[1] * group if "Transpose" in layer else shape[0]
+    weights = {**arrays(1, w=shape, b=(channels,)), **norm_weights(2, channels, negative=negative)}
+    source = model(f"g (float[N,3,8,8] x) => (float[N,?,?,?] y) {{ {layer} y = {BN} }}", weights)
+    graph = normalised(source)
+    assert op_types(graph) == [op_types(load(source))[0]]
+    assert set(graph.nodes[0].loc.names) == {n.loc.names[0] for n in load(source).nodes}
+
+
+def test_batch_norm_folds_back_into_a_1d_convolution() -> None:
+    weights = {**arrays(1, w=(4, 3, 3)), **norm_weights(2, 4)}
+    text = f"g (float[N,3,9] x) => (float[N,4,?] y) {{ h = Conv<dilations = [2]>(x, w) y = {BN} }}"
+    assert op_types(normalised(model(text, weights))) == ["Conv"]
+
+
+GEMM = {
+    "plain": ("h = Gemm(x, w, b)", (6, 4), (4,)),
+    "no bias": ("h = Gemm(x, w)", (6, 4), (4,)),
+    "transB": ("h = Gemm<transB = 1>(x, w, b)", (4, 6), (4,)),
+    "alpha": ("h = Gemm<alpha = 0.5>(x, w, b)", (6, 4), (4,)),
+    "row bias": ("h = Gemm(x, w, b)", (6, 4), (1, 4)),
+    "scalar bias": ("h = Gemm(x, w, b)", (6, 4), (1,)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape", "bias"), GEMM.values(), ids=GEMM)
+def test_batch_norm_folds_back_into_gemm(
+    layer: str, shape: tuple[int, ...], bias: tuple[int, ...]
+) -> None:
+    weights = {**arrays(1, w=shape, b=bias), **norm_weights(2, 4, negative=True)}
+    source = model(f"g (float[N,6] x) => (float[N,4] y) {{ {layer} y = {BN} }}", weights)
+    assert op_types(normalised(source)) == ["Gemm"]
+
+
+def test_batch_norm_folds_back_into_matmul() -> None:
+    weights = {**arrays(1, w=(6, 4)), **norm_weights(2, 4, negative=True)}
+    text = f"g (float[N,6] x) => (float[N,4] y) {{ h = MatMul(x, w) y = {BN} }}"
+    assert op_types(normalised(model(text, weights))) == ["MatMul", "Add"]
+
+
+NOT_BACKWARD = {
+    "beta of gemm": ("float[N,6] x", "h = Gemm<beta = 0.5>(x, w, b)", (6, 4)),
+    "matmul of rank 3": ("float[N,4,6] x", "h = MatMul(x, w)", (6, 4)),
+    "computed bias": ("float[N,6] x, float[4] c", "h = Gemm(x, w, c)", (6, 4)),
+    "computed weight": ("float[N,6] x, float[6,4] v", "h = Gemm(x, v, b)", (6, 4)),
+    "weight on the left": ("float[6,4] x", "h = MatMul(w, x)", (5, 6)),
+}
+
+
+@pytest.mark.parametrize(("inputs", "layer", "shape"), NOT_BACKWARD.values(), ids=NOT_BACKWARD)
+def test_batch_norm_that_cannot_fold_back_stays(
+    inputs: str, layer: str, shape: tuple[int, ...]
+) -> None:
+    weights = {**arrays(1, w=shape, b=(4,)), **norm_weights(2, 4)}
+    rank = 3 if "rank 3" in inputs or ("4,6" in inputs and "N,4" in inputs) else 2
+    out = "float[?,?,?]" if rank == 3 else "float[?,?]"
+    source = model(f"g ({inputs}) => ({out} y) {{ {layer} y = {BN} }}", weights)
+    shapes = {"x": (3, 4, 6) if rank == 3 else (6, 4) if "MatMul(w" in layer else (3, 6)}
+    feeds = {**arrays(5, **shapes), **arrays(6, c=(4,), v=(6, 4))}
+    graph = normalised(source, {n: a for n, a in feeds.items() if n in load(source).inputs})
+    assert op_types(graph) == op_types(load(source))
+
+
+def test_batch_norm_behind_a_layer_with_other_readers_stays() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4)}
+    body = f"h = Conv(x, w) y = {BN} z = Neg(h)"
+    text = f"g (float[N,3,8,8] x) => (float[N,4,?,?] y, float[N,4,?,?] z) {{ {body} }}"
+    assert sorted(op_types(normalised(model(text, weights)))) == [
+        "BatchNormalization",
+        "Conv",
+        "Neg",
+    ]
+
+
+def test_batch_norm_behind_a_layer_that_is_an_output_stays() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4)}
+    body = f"h = Conv(x, w) y = {BN}"
+    text = f"g (float[N,3,8,8] x) => (float[N,4,?,?] y, float[N,4,?,?] h) {{ {body} }}"
+    assert op_types(normalised(model(text, weights))) == ["Conv", "BatchNormalization"]
+
+
+def test_batch_norm_folds_back_where_its_own_result_has_several_readers() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4)}
+    body = f"h = Conv(x, w) n = {BN} y = Relu(n) z = Neg(n)"
+    text = f"g (float[N,3,8,8] x) => (float[N,4,?,?] y, float[N,4,?,?] z) {{ {body} }}"
+    assert op_types(normalised(model(text, weights))) == ["Conv", "Relu", "Neg"]
+
+
+def test_weights_that_two_layers_share_are_folded_for_one_alone() -> None:
+    weights = {**arrays(1, w=(3, 3, 1, 1)), **norm_weights(2, 3)}
+    body = f"h = Conv(x, w) n = {BN} r = Relu(n) y = Conv(r, w)"
+    text = f"g (float[N,3,4,4] x) => (float[N,3,4,4] y) {{ {body} }}"
+    assert op_types(normalised(model(text, weights))) == ["Conv", "Relu", "Conv"]
+
+
+def test_batch_norm_in_training_mode_stays() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4)}
+    body = (
+        "h = Conv(x, w) y, a, b = BatchNormalization<training_mode = 1>(h, gamma, beta, mean, var)"
+    )
+    text = f"g (float[N,3,8,8] x) => (float[N,4,?,?] y) {{ {body} }}"
+    assert op_types(normalised(model(text, weights), tolerance=1e-4)) == [
+        "Conv",
+        "BatchNormalization",
+    ]
+
+
+def test_batch_norms_in_a_row_all_fold() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4, negative=True)}
+    body = f"h = Conv(x, w) n = {BN} y = BatchNormalization(n, gamma, beta, mean, var)"
+    text = f"g (float[N,3,8,8] x) => (float[N,4,?,?] y) {{ {body} }}"
+    assert op_types(normalised(model(text, weights))) == ["Conv"]
+
+
+def test_batch_norm_of_half_precision() -> None:
+    weights = {**arrays(1, w=(4, 3, 3, 3)), **norm_weights(2, 4)}
+    half = {name: array.astype(np.float16) for name, array in weights.items()}
+    text = f"g (float16[N,3,8,8] x) => (float16[N,4,?,?] y) {{ h = Conv(x, w) y = {BN} }}"
+    assert op_types(normalised(model(text, half), tolerance=3e-2)) == ["Conv"]
+
+
+# --- Batch normalisation, forward ---------------------------------------------------------------
+
+NORM = "n = BatchNormalization(h, gamma, beta, mean, var)"
+TO_CONV = {
+    "conv": ("y = Conv(n, w, b)", True),
+    "conv without bias": ("y = Conv(n, w)", True),
+    "padded": ("y = Conv<pads = [1,1,1,1]>(n, w, b)", False),
+    "strided and padded": ("y = Conv<pads = [0,1,1,0], strides = [2,2]>(n, w, b)", False),
+    "pad": ("p = Pad(n, pads) y = Conv(p, w, b)", False),
+    "max pool": ("p = MaxPool<kernel_shape = [2,2], strides = [2,2]>(n) y = Conv(p, w, b)", True),
+    "padded max pool": (
+        "p = MaxPool<kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1]>(n) y = Conv(p, w, b)",
+        True,
+    ),
+    "average pool": ("p = AveragePool<kernel_shape = [2,2]>(n) y = Conv(p, w, b)", True),
+    "padded average pool": (
+        "p = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1]>(n) y = Conv(p, w, b)",
+        True,
+    ),
+    "average pool that counts its padding": (
+        "p = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(n)"
+        " y = Conv(p, w, b)",
+        False,
+    ),
+    "max pool behind max pool": (
+        "q = MaxPool<kernel_shape = [2,2]>(n) p = MaxPool<kernel_shape = [2,2]>(q)"
+        " y = Conv(p, w, b)",
+        True,
+    ),
+}
+
+
+def forward_model(
+    tail: str,
+    weights: Mapping[str, Array],
+    *,
+    negative: bool = False,
+    extra: str = "",
+    batch: str = "N",
+) -> ModelProto:
+    """x -> Relu -> batch norm -> tail; the tail reads n, weights, b, pads."""
+    everything = {
+        **norm_weights(2, 4, negative=negative),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        **weights,
+    }
+    text = f"g (float[{batch},4,6,6] x) => (float y{extra}) {{ h = Relu(x) {NORM} {tail} }}"
+    proto = model(text, everything)
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return proto
+
+
+@pytest.mark.parametrize(("tail", "plain"), TO_CONV.values(), ids=TO_CONV)
+def test_batch_norm_folds_forward_into_conv(tail: str, plain: bool) -> None:
+    """`plain`: no padding makes the bias depend on the position, so that no Add is needed."""
+    source = forward_model(tail, arrays(1, w=(5, 4, 3, 3), b=(5,)))
+    types = op_types(normalised(source, tolerance=1e-4))
+    assert "BatchNormalization" not in types
+    assert types[-1] == ("Conv" if plain else "Add")
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_batch_norm_folds_forward_into_grouped_conv(group: int) -> None:
+    tail = f"y = Conv<group = {group}, pads = [1,1,1,1]>(n, w, b)"
+    source = forward_model(tail, arrays(1, w=(4, 4 // group, 3, 3), b=(4,)), negative=True)
+    assert op_types(normalised(source, tolerance=1e-4)) == ["Relu", "Conv", "Add"]
+
+
+POOLS = {
+    "nothing": ("", 144),
+    "max pool": ("MaxPool<kernel_shape = [2,2], strides = [2,2]>", 36),
+    "average pool": ("AveragePool<kernel_shape = [2,2], strides = [2,2]>", 36),
+    "average pool that counts its padding": (
+        "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>",
+        144,
+    ),
+    "average pool that does not": ("AveragePool<kernel_shape = [3,3], pads = [1,1,1,1]>", 144),
+    "global average pool": ("GlobalAveragePool", 4),
+}
+
+
+@pytest.mark.parametrize(("pool", "width"), POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize(
+    "layer", ["y = Gemm(f, w, b)", "y = Gemm<transB = 1>(f, wt)", "y = MatMul(f, w)"]
+)
+def test_batch_norm_folds_forward_into_dense_layers(pool: str, width: int, layer: str) -> None:
+    tail = f"{f'p = {pool}(n)' if pool else 'p = Identity(n)'} f = Flatten(p) {layer}"
+    w = arrays(1, w=(width, 5), b=(5,))
+    source = forward_model(tail, {**w, "wt": np.ascontiguousarray(w["w"].T)})
+    graph = normalised(source, tolerance=1e-4)
+    assert "BatchNormalization" not in op_types(graph)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "p = Pad(n, pads) q = GlobalAveragePool(p) f = Flatten(q) y = MatMul(f, small)",
+        "p = Pad(n, pads) q = AveragePool<kernel_shape = [2,2], strides = [2,2]>(p)"
+        " f = Flatten(q) y = MatMul(f, large)",
+    ],
+    ids=["global average pool", "average pool"],
+)
+def test_batch_norm_before_padding_and_pooling(tail: str) -> None:
+    normalised(forward_model(tail, arrays(1, small=(4, 5), large=(64, 5))), tolerance=1e-4)
+
+
+KEPT_BEFORE = {
+    "max pool, negative scale": (
+        "p = MaxPool<kernel_shape = [2,2]>(n) y = Conv(p, w, b)",
+        True,
+    ),
+    "pad, then max pool": (
+        "p = Pad(n, pads) q = MaxPool<kernel_shape = [2,2]>(p) y = Conv(q, w, b)",
+        False,
+    ),
+    "average pool with padding, then max pool": (
+        "p = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(n)"
+        " q = MaxPool<kernel_shape = [2,2], strides = [2,2]>(p) y = Conv(q, w, b)",
+        False,
+    ),
+    "pad with 1": ("p = Pad(n, pads, one) y = Conv(p, w, b)", False),
+    "pad by reflection": ('p = Pad<mode = "reflect">(n, pads) y = Conv(p, w, b)', False),
+    "pad of channels": ("p = Pad(n, rotate) y = Conv(p, w, b)", False),
+    "nonlinear": ("p = Sigmoid(n) y = Conv(p, w, b)", False),
+    "transA": ("f = Flatten(n) y = Gemm<transA = 1>(f, wide)", False),
+    "alpha": ("f = Flatten(n) y = Gemm<alpha = 0.5>(f, dense)", False),
+    "second operand": ("f = Flatten(n) y = MatMul(left, f)", False),
+    "mixed samples": ("f = Reshape(n, halves) y = MatMul(f, half)", False),
+    "mixed samples, conv": ("f = Reshape(n, pairs) y = Conv(f, narrow)", False),
+    "mixed channels, average pool": (
+        "t = Transpose<perm = [0,2,1,3]>(n) p = AveragePool<kernel_shape = [2,1]>(t)"
+        " f = Flatten(p) y = MatMul(f, mixed)",
+        False,
+    ),
+    "mixed channels, flattened average pool": (
+        "t = Reshape(n, rows) p = AveragePool<kernel_shape = [24], strides = [24]>(t)"
+        " f = Flatten(p) y = MatMul(f, six)",
+        False,
+    ),
+    "mixed channels, max pool": (
+        "t = Reshape(n, rows) p = MaxPool<kernel_shape = [24], strides = [24]>(t)"
+        " f = Flatten(p) y = MatMul(f, six)",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("tail", "negative"), KEPT_BEFORE.values(), ids=KEPT_BEFORE)
+def test_batch_norm_that_cannot_fold_forward_stays(tail: str, negative: bool) -> None:
+    weights = {
+        **arrays(
+            1,
+            w=(5, 4, 3, 3),
+            b=(5,),
+            wide=(2, 5),
+            dense=(144, 5),
+            left=(5, 2),
+            half=(72, 5),
+            narrow=(5, 2, 3, 3),
+            mixed=(6 * 3 * 6, 5),
+            six=(6, 5),
+        ),
+        "one": np.array(1, np.float32),
+        "halves": np.array([-1, 72]),
+        "pairs": np.array([-1, 2, 6, 6]),
+        "rows": np.array([0, 1, -1]),
+        "rotate": np.array([0, 1, 0, 0, 0, -1, 0, 0]),
+    }
+    weights["w"] = np.abs(weights["w"])
+    feeds = arrays(8, x=(2, 4, 6, 6))
+    graph = normalised(forward_model(tail, weights, negative=negative), feeds, 1e-4)
+    assert "BatchNormalization" in op_types(graph)
+
+
+def test_batch_norm_with_several_readers_does_not_fold_forward() -> None:
+    tail = "y = Conv(n, w, b) z = Neg(n)"
+    source = forward_model(tail, arrays(1, w=(5, 4, 3, 3), b=(5,)), extra=", float z")
+    assert "BatchNormalization" in op_types(normalised(source))
+
+
+def test_batch_norm_behind_a_pool_that_is_an_output_does_not_fold_forward() -> None:
+    tail = "z = MaxPool<kernel_shape = [2,2]>(n) y = Conv(z, w, b)"
+    source = forward_model(tail, arrays(1, w=(5, 4, 3, 3), b=(5,)), extra=", float z")
+    assert "BatchNormalization" in op_types(normalised(source))
+
+
+def test_batch_norm_of_open_size_folds_forward_only_where_the_shift_is_known() -> None:
+    weights = {**norm_weights(2, 4), **arrays(1, w=(5, 4, 3, 3))}
+    text = f"g (float[N,4,H,W] x) => (float[N,5,?,?] y) {{ h = Relu(x) {NORM} y = Conv(n, w) }}"
+    normalised(model(text, weights))
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_batch_norm_of_a_fixed_batch(batch: str) -> None:
+    shape = np.array([int(batch), 144])
+    tail = "f = Reshape(n, shape) y = Gemm(f, w, b)"
+    source = forward_model(tail, {**arrays(1, w=(144, 5), b=(5,)), "shape": shape}, batch=batch)
+    feeds = arrays(4, x=(int(batch), 4, 6, 6))
+    assert op_types(normalised(source, feeds, 1e-4)) == ["Relu", "Reshape", "Gemm"]
+
+
+def test_batch_norm_keeps_a_dead_channel() -> None:
+    weights = {**norm_weights(2, 4), **arrays(1, w=(5, 4, 3, 3), b=(5,))}
+    weights["gamma"][1] = 0
+    text = f"g (float[N,4,6,6] x) => (float[N,5,?,?] y) {{ h = Relu(x) {NORM} y = Conv(n, w, b) }}"
+    assert op_types(normalised(model(text, weights), tolerance=1e-4)) == ["Relu", "Conv"]
+
+
+# --- Padding ------------------------------------------------------------------------------------
+
+PADS = {
+    "merged": ([0, 0, 1, 2, 0, 0, 3, 0], "", "", ["Conv"]),
+    "with own padding": ([0, 0, 1, 1, 0, 0, 1, 1], "", "<pads = [1,0,0,1]>", ["Conv"]),
+    "channels": ([0, 1, 0, 0, 0, 0, 0, 0], "", "", ["Pad", "Conv"]),
+    "cropping": ([0, 0, -1, 0, 0, 0, 0, -1], "", "", ["Pad", "Conv"]),
+    "another value": ([0, 0, 1, 1, 0, 0, 1, 1], "one", "", ["Pad", "Conv"]),
+    "zero written out": ([0, 0, 1, 1, 0, 0, 1, 1], "zero", "", ["Conv"]),
+    "automatic": ([0, 0, 1, 1, 0, 0, 1, 1], "", '<auto_pad = "SAME_UPPER">', ["Pad", "Conv"]),
+    "nothing": ([0] * 8, "", '<auto_pad = "SAME_UPPER">', ["Conv"]),
+}
+
+
+@pytest.mark.parametrize(("pads", "value", "attributes", "expected"), PADS.values(), ids=PADS)
+def test_padding_joins_the_convolution(
+    pads: list[int], value: str, attributes: str, expected: list[str]
+) -> None:
+    channels = 4 if pads[1] else 3
+    weights = {
+        **arrays(1, w=(5, channels, 3, 3)),
+        **scalars(zero=0.0, one=1.0),
+        "pads": np.array(pads),
+    }
+    comma = f", {value}" if value else ""
+    text = (
+        "g (float[N,3,6,6] x) => (float[N,5,?,?] y)"
+        f" {{ p = Pad(x, pads{comma}) y = Conv{attributes}(p, w) }}"
+    )
+    assert op_types(normalised(model(text, weights))) == expected
+
+
+def test_padding_by_axes_stays() -> None:
+    weights = {
+        **arrays(1, w=(5, 3, 3, 3)),
+        "pads": np.array([1, 1, 1, 1]),
+        "axes": np.array([2, 3]),
+    }
+    text = "g (float[N,3,6,6] x) => (float[N,5,?,?] y) { p = Pad(x, pads, , axes) y = Conv(p, w) }"
+    assert op_types(normalised(model(text, weights, opset=18))) == ["Pad", "Conv"]
+
+
+def test_padding_that_another_reads_joins_too() -> None:
+    weights = {**arrays(1, w=(5, 3, 3, 3)), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    text = (
+        "g (float[N,3,6,6] x) => (float[N,5,?,?] y, float[N,3,?,?] z)"
+        " { p = Pad(x, pads) y = Conv(p, w) z = Neg(p) }"
+    )
+    graph = normalised(model(text, weights))
+    assert sorted(op_types(graph)) == ["Conv", "Neg", "Pad"]
+
+
+# --- Identities ---------------------------------------------------------------------------------
+
+IDENTITIES = {
+    "identity": "a = Identity(h)",
+    "dropout": "a = Dropout(h)",
+    "dropout with a ratio": "a, m = Dropout(h, half)",
+    "dropout told not to train": "a = Dropout(h, half, no)",
+    "cast to the same type": "a = Cast<to = 1>(h)",
+    "times one": "a = Mul(h, one)",
+    "one times": "a = Mul(one, h)",
+    "over one": "a = Div(h, one)",
+    "times a vector of one one": "a = Mul(h, ones)",
+    "pad by nothing": "a = Pad(h, none)",
+    "a chain": "b = Identity(h) c = Dropout(b) d = Mul(c, one) a = Cast<to = 1>(d)",
+}
+NO_IDENTITIES = {
+    "times two": "a = Mul(h, two)",
+    "one over": "a = Div(one, h)",
+    "rank raised": "b = Mul(h, cube) a = Squeeze(b, zeroth)",
+    "cast and back": "b = Cast<to = 10>(h) a = Cast<to = 1>(b)",
+    "pad": "b = Pad(h, some) a = Pad(b, back)",
+}
+IDENTITY_WEIGHTS = {
+    **scalars(half=0.5, one=1.0, two=2.0),
+    "no": np.array(False),
+    "ones": np.ones(1, np.float32),
+    "cube": np.ones((1, 1, 1), np.float32),
+    "zeroth": np.array([0]),
+    "none": np.zeros(4, np.int64),
+    "some": np.array([0, 1, 0, 0]),
+    "back": np.array([0, -1, 0, 0]),
+}
+
+
+def identity_model(body: str) -> ModelProto:
+    text = f"g (float[N,6] x) => (float[N,6] y) {{ h = Sigmoid(x) {body} y = Tanh(a) }}"
+    return model(text, IDENTITY_WEIGHTS)
+
+
+@pytest.mark.parametrize("body", IDENTITIES.values(), ids=IDENTITIES)
+def test_identities_disappear(body: str) -> None:
+    assert op_types(normalised(identity_model(body))) == ["Sigmoid", "Tanh"]
+
+
+@pytest.mark.parametrize("body", NO_IDENTITIES.values(), ids=NO_IDENTITIES)
+def test_what_changes_its_input_stays(body: str) -> None:
+    source = identity_model(body)
+    assert op_types(normalised(source)) == op_types(load(source))
+
+
+def test_an_identity_that_is_an_output_stays() -> None:
+    text = "g (float[N,6] x) => (float[N,6] y, float[N,6] z) { y = Identity(x) z = Neg(y) }"
+    graph = normalised(model(text))
+    assert op_types(graph) == ["Identity", "Neg"]
+    assert graph.outputs == ("y", "z")
+
+
+def test_dropout_whose_mask_is_read_stays() -> None:
+    text = (
+        "g (float[N,6] x) => (float[N,6] y) { a, m = Dropout(x) c = Cast<to = 1>(m) y = Add(a, c) }"
+    )
+    assert op_types(normalised(model(text))) == ["Dropout", "Cast", "Add"]
+
+
+def test_dropout_whose_mask_is_an_output_stays() -> None:
+    text = "g (float[N,6] x) => (float[N,6] y, bool[N,6] m) { a, m = Dropout(x) y = Neg(a) }"
+    assert op_types(normalised(model(text))) == ["Dropout", "Neg"]
+
+
+# --- Constants ----------------------------------------------------------------------------------
+
+WEIGHT_CHAINS = {
+    "transpose": ("v = Transpose(w)", (4, 6)),
+    "identity": ("v = Identity(w)", (6, 4)),
+    "cast": ("a = Cast<to = 11>(w) v = Cast<to = 1>(a)", (6, 4)),
+    "scaled": ("v = Mul(w, two)", (6, 4)),
+    "reshaped and sliced": (
+        "a = Reshape(w, flat) b = Slice(a, start, end) v = Reshape(b, matrix)",
+        (5, 6),
+    ),
+    "standardised": (
+        "m = ReduceMean<axes = [0]>(w) c = Sub(w, m) q = Mul(c, c) s = ReduceMean<axes = [0]>(q)"
+        " r = Sqrt(s) v = Div(c, r)",
+        (6, 4),
+    ),
+    "quantised": ("v = DequantizeLinear(wq, two)", (6, 4)),
+}
+
+
+@pytest.mark.parametrize(("chain", "shape"), WEIGHT_CHAINS.values(), ids=WEIGHT_CHAINS)
+def test_computed_weights_become_constants(chain: str, shape: tuple[int, ...]) -> None:
+    weights = {
+        **arrays(1, w=shape),
+        **scalars(two=2.0),
+        "wq": np.arange(24, dtype=np.int8).reshape(6, 4),
+        "flat": np.array([-1]),
+        "start": np.array([3]),
+        "end": np.array([27]),
+        "matrix": np.array([6, 4]),
+    }
+    text = f"g (float[N,6] x) => (float[N,4] y) {{ {chain} y = MatMul(x, v) }}"
+    assert op_types(normalised(model(text, weights), tolerance=1e-4)) == ["MatMul"]
+
+
+SHAPES = {
+    "static shape": (
+        "float[3,4,5] x",
+        "s = Shape(x) t = Gather(s, zero) u = Mul(t, two) a = Unsqueeze(u, axis)"
+        " b = Concat<axis = 0>(a, minus) y = Reshape(x, b)",
+        ["Reshape"],
+    ),
+    "a known dimension": (
+        "float[N,4,5] x",
+        "s = Shape(x) t = Gather(s, one) u = Unsqueeze(t, axis)"
+        " b = Concat<axis = 0>(minus, u) y = Reshape(x, b)",
+        ["Reshape"],
+    ),
+    "known dimensions by a slice of the shape": (
+        "float[N,4,5] x",
+        "s = Shape<start = 1>(x) b = Concat<axis = 0>(minus, s) y = Reshape(x, b)",
+        ["Reshape"],
+    ),
+    "counted from the end": (
+        "float[N,4,5] x",
+        "s = Shape<start = -1>(x) b = Concat<axis = 0>(minus, s) y = Reshape(x, b)",
+        ["Reshape"],
+    ),
+    "an open dimension": (
+        "float[N,4,5] x",
+        "s = Shape(x) t = Gather(s, zero) u = Unsqueeze(t, axis)"
+        " b = Concat<axis = 0>(u, minus) y = Reshape(x, b)",
+        ["Shape", "Gather", "Unsqueeze", "Concat", "Reshape"],
+    ),
+    "several dimensions at once": (
+        "float[N,4,5] x",
+        "s = Shape(x) t = Gather(s, both) b = Concat<axis = 0>(minus, t) y = Reshape(x, b)",
+        ["Reshape"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("inputs", "body", "expected"), SHAPES.values(), ids=SHAPES)
+def test_known_shapes_become_constants(inputs: str, body: str, expected: list[str]) -> None:
+    weights: dict[str, Array] = {
+        "zero": np.array(0),
+        "one": np.array(1),
+        "two": np.array(2),
+        "axis": np.array([0]),
+        "minus": np.array([-1]),
+        "both": np.array([1, -1]),
+    }
+    source = model(f"g ({inputs}) => (float y) {{ {body} }}", weights)
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    assert op_types(normalised(source, arrays(1, x=(3, 4, 5)))) == expected
+
+
+def test_a_shape_that_is_an_output_stays() -> None:
+    text = "g (float[3,4] x) => (float[3,4] y, int64[2] s) { y = Neg(x) s = Shape(x) }"
+    assert op_types(normalised(model(text))) == ["Neg", "Shape"]
+
+
+def test_random_numbers_are_not_folded() -> None:
+    text = (
+        "g (float[N,6] x) => (float[N,6] y)"
+        " { r = RandomNormalLike(w) z = Mul(r, zero) y = Add(x, z) }"
+    )
+    source = model(text, {**arrays(1, w=(6,)), **scalars(zero=0.0)})
+    assert op_types(normalised(source)) == ["RandomNormalLike", "Mul", "Add"]
+
+
+def test_huge_results_are_not_folded() -> None:
+    text = "g (int64[1] i) => (float[1,?] y) { big = Expand(one, shape) y = Gather(big, i) }"
+    source = model(text, {**scalars(one=1.0), "shape": np.array([2**14, 2**13])})
+    assert op_types(Normalize()(load(source))) == ["Expand", "Gather"]
+
+
+def test_an_output_that_is_constant() -> None:
+    text = "g (float[N,6] x) => (float[N,6] y, float[6] z) { y = Neg(x) z = Mul(w, w) }"
+    graph = normalised(model(text, arrays(1, w=(6,))))
+    assert op_types(graph) == ["Neg"]
+    assert graph.outputs == ("y", "z")
+
+
+# --- Everything together ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_normalised_examples_compute_the_same(path: object) -> None:
+    before = load(str(path))
+    after = Normalize()(before)
+    verify(after, Stage.ANN)
+    feeds = random_feeds(before, 4, 8)
+    assert_same_outputs(Session(after).run(feeds), Session(before).run(feeds), 1e-4)
+    assert Normalize()(after) == after
+
+
+BLOCKS = {
+    "conv": "{o} = Conv<pads = [1,1,1,1]>({i}, {w})",
+    "depthwise": "{o} = Conv<pads = [1,1,1,1], group = 4>({i}, {d})",
+    "pointwise": "{o} = Conv({i}, {p}, {b})",
+    "norm": "{o} = BatchNormalization({i}, {gamma}, {beta}, {mean}, {var})",
+    "relu": "{o} = Relu({i})",
+    "silu": "{o}s = Sigmoid({i}) {o} = Mul({i}, {o}s)",
+    "gelu": (
+        "{o}d = Div({i}, sqrt2) {o}e = Erf({o}d) {o}f = Add({o}e, one) {o}g = Mul({i}, {o}f)"
+        " {o} = Mul({o}g, half)"
+    ),
+    "max pool": "{o} = MaxPool<kernel_shape = [3,3], pads = [1,1,1,1]>({i})",
+    "average pool": (
+        "{o} = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>({i})"
+    ),
+    "pad": "{o}p = Pad({i}, padded) {o} = Conv({o}p, {w}, {b})",
+    "pad and crop": "{o}p = Pad({i}, padded) {o} = Slice({o}p, first, last, spatial)",
+    "residual": "{o}s = Sigmoid({i}) {o} = Add({i}, {o}s)",
+    "dropout": "{o} = Dropout({i})",
+    "identity": "{o} = Identity({i})",
+    "transpose": "{o} = Transpose<perm = [0,1,3,2]>({i})",
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.sampled_from(sorted(BLOCKS)), min_size=2, max_size=9),
+    st.integers(0, 2**16),
+    st.booleans(),
+)
+def test_any_chain_of_blocks_computes_the_same(
+    blocks: list[str], seed: int, flattened: bool
+) -> None:
+    weights: dict[str, Array] = {
+        **scalars(half=0.5, one=1.0, sqrt2=np.sqrt(2.0)),
+        "padded": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "first": np.array([1, 1]),
+        "last": np.array([6, 6]),
+        "spatial": np.array([2, 3]),
+        **arrays(seed, head=(100, 3) if flattened else (4, 3)),
+    }
+    lines, value = [], "x"
+    for i, block in enumerate(blocks):
+        own = {
+            **norm_weights(seed + i, 4, negative=(seed + i) % 3 == 0),
+            **arrays(seed + i, w=(4, 4, 3, 3), d=(4, 1, 3, 3), p=(4, 4, 1, 1), b=(4,)),
+        }
+        own["w"] /= 6
+        weights |= {f"{name}{i}": array for name, array in own.items()}
+        names = {name: f"{name}{i}" for name in own}
+        lines.append(BLOCKS[block].format(i=value, o=f"h{i}", **names))
+        value = f"h{i}"
+    pool = "q = Flatten" if flattened else "g = GlobalAveragePool"
+    last = "" if flattened else "q = Flatten(g)"
+    body = f"{' '.join(lines)} {pool}({value}) {last} y = MatMul(q, head)"
+    source = model(f"net (float[N,4,5,5] x) => (float[N,3] y) {{ {body} }}", weights)
+    normalised(source, arrays(seed, x=(2, 4, 5, 5)), tolerance=1e-3)
+
+
+def test_a_graph_keeps_its_names_and_types() -> None:
+    source = model(
+        f"net (float[N,6] x) => (float[N,6] y) {{ {ERF} }}",
+        GELU,
+    )
+    before = load(source)
+    after = Normalize()(before)
+    assert (after.name, after.inputs, after.outputs) == ("net", ("x",), ("y",))
+    assert after.types["y"] == before.types["y"]
+    assert replace(after, nodes=()).stage == Stage.ANN
