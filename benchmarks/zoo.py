@@ -55,9 +55,19 @@ SETTINGS: list[tuple[str, snnc.SFN, float | None]] = [
 ]
 
 HEAD = [
-    "network", "setting", "lambda", "spiking fraction", "ANN", "SNN", "agreement", "cosine",
-    "ratio_spikes", "ratio_events", "ratio_spikes_eq44", "compile s",
-]  # fmt: skip
+    "network",
+    "setting",
+    "lambda",
+    "spiking fraction",
+    "ANN",
+    "SNN",
+    "agreement",
+    "cosine",
+    "ratio_spikes",
+    "ratio_events",
+    "ratio_spikes_eq44",
+    "compile s",
+]
 
 
 def rows(name: str, case: Case, zoo: Path) -> list[list[str]]:
@@ -79,9 +89,16 @@ def rows(name: str, case: Case, zoo: Path) -> list[list[str]]:
                 outputs = run(graph, snnc.samples_of(test, graph))
                 metrics.append(case.score(outputs[result.output], test))
         energy = result.energy
-        numbers = [network.report.scale, network.report.coverage.spiking_fraction, *metrics,
-                   result.agreement, result.cosine, energy.ratio_spikes, energy.ratio_events,
-                   energy.ratio_spikes_eq44]  # fmt: skip
+        numbers = [
+            network.report.scale,
+            network.report.coverage.spiking_fraction,
+            *metrics,
+            result.agreement,
+            result.cosine,
+            energy.ratio_spikes,
+            energy.ratio_events,
+            energy.ratio_spikes_eq44,
+        ]
         cells = ["-" if n is None else f"{n:.4f}" for n in numbers]
         found.append([name, setting, *cells, f"{seconds:.1f}"])
         print("| " + " | ".join(found[-1]) + " |", flush=True)

@@ -92,8 +92,10 @@ def test_large_weights_go_to_a_file_beside_the_model(compiled: Compiled, tmp_pat
     save_onnx(network.graph, plain)
     save_onnx(network.graph, large, limit=1000)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "large.onnx", "large.onnx.data", "plain.onnx",
-    ]  # fmt: skip
+        "large.onnx",
+        "large.onnx.data",
+        "plain.onnx",
+    ]
     assert large.stat().st_size < plain.stat().st_size / 2
     feeds = {"input": np.random.default_rng(0).random((3, 1, 8, 8), np.float32)}
     outputs = [stock_session(p).run(None, feeds)[0] for p in (plain, large)]

@@ -123,8 +123,9 @@ def test_the_reservoir_is_a_uniform_sample_within_its_bounds() -> None:
 def test_progress_and_samples_are_reported() -> None:
     told: list[tuple[str, int, int | None]] = []
     watch = snnc.Watch(progress=lambda *event: told.append(event))
-    network = snnc.compile(model_path("digits_mlp"), calibration=calibration_path("digits_mlp"),
-                           watch=watch)  # fmt: skip
+    network = snnc.compile(
+        model_path("digits_mlp"), calibration=calibration_path("digits_mlp"), watch=watch
+    )
     assert ("calibrating", 300, 300) in told
     assert any(phase == "choosing lambda" for phase, _, _ in told)
     assert network.report.calibration_samples == 300

@@ -80,8 +80,11 @@ def test_eval_prints_the_comparison(inside: Path) -> None:
     assert report["ann"]["top1"] > 0.97
     assert report["agreement"] > 0.95
     assert set(report["energy"]) == {
-        "ratio_spikes", "ratio_events", "ratio_spikes_eq44", "analog_macs",
-    }  # fmt: skip
+        "ratio_spikes",
+        "ratio_events",
+        "ratio_spikes_eq44",
+        "analog_macs",
+    }
     assert sum(layer["macs"] for layer in report["layers"]) == 64 * 64 + 64 * 32 + 32 * 10
     text = call(*words)
     assert "top-1" in text.stdout

@@ -106,9 +106,11 @@ def test_fine_steps_bring_the_spiking_network_to_the_ann() -> None:
 def test_every_neuron_setting_compiles_and_runs(levels: str, rule: str) -> None:
     neuron = snnc.make_neuron("sfn", levels=levels, rule=rule, M=6)
     network = snnc.compile(
-        model_path("digits_cnn"), neuron=neuron, scale=0.25,
+        model_path("digits_cnn"),
+        neuron=neuron,
+        scale=0.25,
         calibration=calibration_path("digits_cnn"),
-    )  # fmt: skip
+    )
     values = network.run(feeds("digits_cnn", 20))
     assert values["logits"].shape == (20, 10)
     assert np.isfinite(values["logits"]).all()
@@ -122,8 +124,14 @@ def test_calibration_takes_every_kind_of_source() -> None:
         for start in range(0, len(images), 37):
             yield {"input": images[start : start + 37]}
 
-    sources: list[Source] = [calibration_path("digits_cnn"), str(calibration_path("digits_cnn")), images,
-               {"input": images}, {"anything": images}, stream()]  # fmt: skip
+    sources: list[Source] = [
+        calibration_path("digits_cnn"),
+        str(calibration_path("digits_cnn")),
+        images,
+        {"input": images},
+        {"anything": images},
+        stream(),
+    ]
     steps = []
     for source in sources:
         network = snnc.compile(model_path("digits_cnn"), calibration=source, scale=0.2)
@@ -144,9 +152,11 @@ def test_the_same_input_gives_the_same_file(tmp_path: Path) -> None:
 
 def test_shared_polarity_uses_one_step_for_both_signs() -> None:
     network = snnc.compile(
-        model_path("digits_vit"), calibration=calibration_path("digits_vit"), scale=0.2,
+        model_path("digits_vit"),
+        calibration=calibration_path("digits_vit"),
+        scale=0.2,
         polarity="shared",
-    )  # fmt: skip
+    )
     graph = network.graph
     both = [n for n in graph.neurons if n.sides == "both"]
     assert both
@@ -159,9 +169,11 @@ def test_keep_leaves_nodes_analog_and_lists_them() -> None:
         model_path("digits_vit"), calibration=calibration_path("digits_vit"), scale=0.2
     )
     kept = snnc.compile(
-        model_path("digits_vit"), calibration=calibration_path("digits_vit"), scale=0.2,
+        model_path("digits_vit"),
+        calibration=calibration_path("digits_vit"),
+        scale=0.2,
         keep=("*mlp*",),
-    )  # fmt: skip
+    )
     assert kept.report.sites < whole.report.sites
     assert kept.report.coverage.spiking_fraction < 0.6
     listed = [entry for entry in kept.report.coverage.analog if entry["op"] == "MatMul"]
@@ -173,9 +185,11 @@ def test_keep_leaves_nodes_analog_and_lists_them() -> None:
 
 def test_encode_input_leaves_no_layer_direct_coded() -> None:
     network = snnc.compile(
-        model_path("digits_cnn"), calibration=calibration_path("digits_cnn"), scale=0.1,
+        model_path("digits_cnn"),
+        calibration=calibration_path("digits_cnn"),
+        scale=0.1,
         encode_input=True,
-    )  # fmt: skip
+    )
     assert network.report.coverage.direct_coded_fraction == 0.0
     assert network.energy(feeds("digits_cnn", 20)).analog_macs == 0.0
 
@@ -183,8 +197,9 @@ def test_encode_input_leaves_no_layer_direct_coded() -> None:
 def test_silent_neurons_are_warned_of() -> None:
     images = np.zeros((8, 1, 8, 8), np.float32)
     ann, _ = prepare(model_path("digits_mlp"))
-    network = snnc.compile(ann, calibration=np.zeros((8, 64), np.float32), scale=0.5,
-                           encode_input=True)  # fmt: skip
+    network = snnc.compile(
+        ann, calibration=np.zeros((8, 64), np.float32), scale=0.5, encode_input=True
+    )
     assert images.shape[0] == 8
     assert len(network.report.warnings) == 1
     assert "never spike" in network.report.warnings[0]

@@ -80,14 +80,18 @@ class PlaceSites:
         return found
 
     def _is_kept(self, op: Op) -> bool:
-        return any(fnmatchcase(name, pattern) for name in op.loc.names for pattern in self.keep)
+        return any(_matches(name, pattern) for name in op.loc.names for pattern in self.keep)
 
     def _check_patterns(self, graph: Graph) -> None:
         names = {name for node in graph.nodes for name in node.loc.names}
         for pattern in self.keep:
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if not any(_matches(name, pattern) for name in names):
                 error = unknown_name("node in --keep", pattern, names)
                 raise CompileError(error.message, help="node names: snnc inspect MODEL")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _check_weights(graph: Graph, op: Op) -> None:
