@@ -12,7 +12,7 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Coding, Neuron, Op
-from snnc.ir.ops import multiplied, raw_values
+from snnc.ir.ops import SYNAPTIC, multiplied, raw_values
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
 PJ_AC, PJ_MAC = 0.9, 4.6
@@ -158,7 +158,7 @@ def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
             continue
         operands = [v for v in multiplied(node) if v in graph.types]
         spiking = any(v in sites or graph.types[v].coding is Coding.SPIKE for v in operands)
-        direct = len(operands) == 1 and operands[0] in raw
+        direct = node.op_type in SYNAPTIC and len(operands) == 1 and operands[0] in raw
         yield node, "spiking" if spiking else "direct-coded" if direct else "analog"
 
 

@@ -813,7 +813,6 @@ def test_recurrent_layers_stay_analog() -> None:
     assert 0 < coverage.spiking_fraction < 1
 
 
-@pytest.mark.xfail(strict=True, reason="energy.classify calls an LSTM on the input direct-coded")
 def test_recurrent_layers_on_the_raw_input_stay_analog() -> None:
     graph = recurrent("a = LSTM<hidden_size = 5>(x, W, R) s = Squeeze(a, one) y = MatMul(s, out)")
     assert reasons(coverage_of(graph)) == {"LSTM": "recurrent operator: its weights stay real"}
