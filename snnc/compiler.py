@@ -11,20 +11,21 @@ from onnx import ModelProto
 
 from snnc.backends.onnx_model import save_onnx
 from snnc.coverage import Coverage, coverage_of
-from snnc.data import Samples, Source, random_samples, samples_of
+from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
 from snnc.ir.node import Activity, Array, Neuron, Node
-from snnc.neurons.sfn import SFN
+from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import Watcher, run_passes
+from snnc.random_data import random_samples
 from snnc.reservoir import Reservoir
 from snnc.search import GRID, Choice, choose_scale, with_scale
 
@@ -136,7 +137,7 @@ def prepare(
 def compile(
     model: str | Path | ModelProto | Graph,
     *,
-    neuron: NeuronModel | None = None,
+    neuron: NeuronModel | str = "sfn",
     calibration: Source,
     scale: float | None = None,
     fidelity: float = 0.98,
@@ -150,18 +151,17 @@ def compile(
 ) -> SpikingNetwork:
     """Turns a trained network into a spiking one of one timestep, without training.
 
-    model: ONNX file, message or graph. neuron: a neuron model, SFN() by default. calibration: a
+    model: ONNX file, message or graph. neuron: a neuron model, or the name of one. calibration: a
     .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
     node names that stay analog. Raises CompileError.
     """
     watch = watch or Watch()
-    neuron = neuron or SFN()
+    neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
     if not 0 < fidelity <= 1:
         raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
-    if scale is not None and not 0 < scale <= 1:
-        raise CompileError(f"lambda {scale} is out of range", help="choose 0 < lambda <= 1")
+    AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
     output = primary_output(ann, output)
     is_random = isinstance(calibration, str) and calibration == RANDOM
@@ -172,16 +172,17 @@ def compile(
         percentile,
         mask_input,
         progress=lambda done: watch.progress("calibrating", done, samples.count),
-        observe=lambda feeds: reservoir.add(feeds, batched=not samples.single),
+        observe=lambda feeds: reservoir.add(feeds, samples),
     )
     calibrated = run_passes(sited, (calibrate,), watch.graph)
+    kept = replace(samples, batches=reservoir.batches, count=len(reservoir), labels=None)
     choice = None
     if scale is None:
         choice = choose_scale(
             ann,
             calibrated,
             neuron,
-            reservoir,
+            kept,
             output,
             fidelity,
             polarity,
@@ -189,23 +190,23 @@ def compile(
         )
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph)
-    spiking = _with_activity(spiking, reservoir, samples.single)
+    spiking = _with_activity(spiking, kept, reservoir)
     report = CompileReport(
         neuron=neuron,
         sites=len(spiking.neurons),
         scale=scale,
         choice=choice,
         output=output,
-        coverage=coverage_of(sited),
+        coverage=coverage_of(sited, next(reservoir.batches(1))),
         calibration_samples=reservoir.seen,
         warnings=tuple(_warnings(spiking, choice, fidelity, is_random)),
     )
     return SpikingNetwork(spiking, ann, report)
 
 
-def _with_activity(graph: Graph, reservoir: Reservoir, single: bool) -> Graph:
+def _with_activity(graph: Graph, samples: Samples, reservoir: Reservoir) -> Graph:
     """Every neuron with its mean activity on a part of the calibration samples."""
-    samples = Samples(lambda size: reservoir.batches(size, ACTIVITY_SAMPLES), None, single=single)
+    samples = replace(samples, batches=lambda size: reservoir.batches(size, ACTIVITY_SAMPLES))
     activity: dict[str, Activity] = measure(graph, samples).activity()
 
     def rule(node: Node) -> Replacement | None:
@@ -228,6 +229,7 @@ def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: b
     silent = [n.loc.names[0] for n in graph.neurons if n.sides == "silent"]
     if silent:
         found.append(
-            "0 on every calibration sample, so these neurons never spike: " + ", ".join(silent)
+            "always 0 in calibration (or too small for a threshold), so these neurons never "
+            "spike: " + ", ".join(silent)
         )
     return found

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from snnc.data import random_feeds
+from snnc.data import Feeds
 from snnc.energy import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
 from snnc.ir.ops import LAYOUT, absorbed_rectifier, multiplied, operands, why_analog
-from snnc.runtime import Session
+from snnc.random_data import random_feeds
+from snnc.runtime import Session, shape_name
 
 Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout"]
 
@@ -34,21 +35,25 @@ class Entry:
 @dataclass(frozen=True)
 class Coverage:
     """Fate of every operation; macs: multiply-accumulates of one sample by fate, at open_dim for
-    every open dimension (None where the network has none, or could not be run)."""
+    every open dimension (None where there is none); None where no sample could be run."""
 
     entries: tuple[Entry, ...]
-    macs: Mapping[str, float]
+    macs: Mapping[str, float] | None
     open_dim: int | None
 
     @property
-    def spiking_fraction(self) -> float:
+    def spiking_fraction(self) -> float | None:
         """Spiking MACs / MACs outside the direct-coded layers."""
+        if self.macs is None:
+            return None
         rest = self.macs["spiking"] + self.macs["analog"]
         return self.macs["spiking"] / rest if rest else 0.0
 
     @property
-    def direct_coded_fraction(self) -> float:
+    def direct_coded_fraction(self) -> float | None:
         """Direct-coded MACs / all MACs."""
+        if self.macs is None:
+            return None
         total = sum(self.macs.values())
         return self.macs["direct-coded"] / total if total else 0.0
 
@@ -63,10 +68,23 @@ class Coverage:
         return [e.name for e in self.entries if e.fate == fate]
 
 
-def coverage_of(graph: Graph) -> Coverage:
-    """The coverage of a graph with sites."""
-    shapes, open_dim = nominal_shapes(graph, shaped_values(graph))
-    return Coverage(tuple(_entries(graph)), coverage_macs(graph, shapes), open_dim)
+def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
+    """The coverage of a graph with sites.
+
+    MACs are counted for open dimensions of a common size, so that they do not depend on data; for
+    `sample` only where no such size suits the network.
+    """
+    entries = tuple(_entries(graph))
+    values = shaped_values(graph)
+    try:
+        shapes, open_dim = nominal_shapes(graph, values)
+    except CompileError:
+        if sample is None:
+            return Coverage(entries, None, None)
+        run = Session(graph, shapes_of=values).run(sample)
+        shapes = {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}
+        open_dim = None
+    return Coverage(entries, coverage_macs(graph, shapes), open_dim)
 
 
 def _entries(graph: Graph) -> Iterable[Entry]:
@@ -124,7 +142,7 @@ def nominal_shapes(
         except CompileError as raised:
             error = error or raised
             continue
-        found = {v: tuple(int(d) for d in run[f"{v}.shape"]) for v in values}
+        found = {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}
         if all(math.prod(shape) for shape in found.values()):
             return found, dim if _is_open(graph) else None
     raise error or CompileError(

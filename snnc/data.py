@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,14 +13,13 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type
-from snnc.npz import npy_array, npy_header, npy_rows
+from snnc.npz import DAMAGED, npy_array, npy_header, npy_rows
 
 Feeds: TypeAlias = Mapping[str, Array]
 Source: TypeAlias = "str | Path | Array | Feeds | Iterable[Feeds]"
 
-RANDOM_SAMPLES = 16
-RANDOM_DIM = 32
-"""What a dimension that the model leaves open is for --calibration random."""
+LABELS = "labels"
+"""Name of the array that holds the class of every sample."""
 
 
 @dataclass
@@ -29,13 +27,30 @@ class Samples:
     """Samples for one network. count: how many, None for a stream; labels: where known.
 
     batches(n) yields dictionaries of arrays, samples first, of at most n samples each; a stream
-    can be read once. single: the model takes one sample at a time, without a sample axis.
+    can be read once. single: the model takes one sample at a time, without a sample axis;
+    splittable: a batch may be cut anywhere (its size is not fixed by the model).
     """
 
     batches: Callable[[int], Iterator[Feeds]]
     count: int | None
     labels: Array | None = None
     single: bool = False
+    splittable: bool = True
+
+    def size_of(self, feeds: Feeds) -> int:
+        """Samples in a batch."""
+        return 1 if self.single else max((len(a) for a in feeds.values() if a.ndim), default=1)
+
+    def class_labels(self, start: int, count: int) -> Array | None:
+        """Labels of the samples from `start` on, where they are known."""
+        if self.labels is None:
+            return None
+        if self.labels.dtype.kind not in "iu":
+            raise CompileError(
+                f"the labels are {self.labels.dtype}, not class indices",
+                help="pass integer labels, or leave them out",
+            )
+        return self.labels[start : start + count]
 
 
 def samples_of(source: Source, graph: Graph) -> Samples:
@@ -50,32 +65,12 @@ def samples_of(source: Source, graph: Graph) -> Samples:
         return _from_arrays({_only_input(graph): source}, graph, "the data")
     if isinstance(source, Mapping):
         return _from_arrays(source, graph, "the data")
+    if not isinstance(source, Iterable):
+        raise CompileError(
+            f"a {type(source).__name__} holds no samples",
+            help="pass a .npz path, an array, a dict of arrays or an iterable of dicts",
+        )
     return _from_stream(source, graph)
-
-
-def random_samples(graph: Graph) -> Samples:
-    """Random numbers in the shape of the inputs: for trying things out, thresholds mean nothing."""
-    return _from_arrays(random_feeds(graph, RANDOM_SAMPLES, RANDOM_DIM), graph, "random data")
-
-
-def random_feeds(graph: Graph, samples: int, dim: int) -> dict[str, Array]:
-    """Normal numbers for float inputs, 0 and 1 for integers; `dim` for every open dimension."""
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Array] = {}
-    for name in graph.inputs:
-        kind = graph.types[name]
-        if kind.shape is None:
-            raise CompileError(
-                f"input '{name}' has no shape to make random samples for", help="pass real samples"
-            )
-        dims = [d if isinstance(d, int) else dim for d in kind.shape[1:]]
-        first = samples
-        if kind.shape and isinstance(kind.shape[0], int):
-            first = kind.shape[0]
-        shape = (first, *dims) if kind.shape else ()
-        values = rng.standard_normal(shape) if kind.is_float else rng.integers(0, 2, shape)
-        arrays[name] = np.asarray(values).astype(kind.dtype)
-    return arrays
 
 
 def _only_input(graph: Graph) -> str:
@@ -96,7 +91,7 @@ def _select(names: Iterable[str], graph: Graph, where: str) -> dict[str, str]:
     names = list(names)
     if all(name in names for name in graph.inputs):
         return {name: name for name in graph.inputs}
-    others = [name for name in names if name != "labels"]
+    others = [name for name in names if name != LABELS]
     if len(graph.inputs) == 1 and len(others) == 1:
         return {graph.inputs[0]: others[0]}
     missing = [name for name in graph.inputs if name not in names]
@@ -110,7 +105,8 @@ def _from_arrays(arrays: Mapping[str, Any], graph: Graph, where: str) -> Samples
     chosen = {name: np.asarray(arrays[key]) for name, key in _select(arrays, graph, where).items()}
     headers = {name: (array.shape, array.dtype) for name, array in chosen.items()}
     plan = _check_headers(headers, graph, where)
-    labels = np.asarray(arrays["labels"]) if "labels" in arrays else None
+    known = LABELS in arrays and LABELS not in graph.inputs
+    labels = np.asarray(arrays[LABELS]) if known else None
 
     def rows(name: str, size: int) -> Iterator[Array]:
         for start in range(0, plan.count, size):
@@ -126,10 +122,11 @@ def _from_npz(path: Path, graph: Graph) -> Samples:
             members = {n.removesuffix(".npy"): n for n in archive.namelist() if n.endswith(".npy")}
             chosen = _select(members, graph, where)
             headers = {name: npy_header(archive, members[key]) for name, key in chosen.items()}
-            labels = npy_array(archive, members["labels"]) if "labels" in members else None
+            known = LABELS in members and LABELS not in graph.inputs
+            labels = npy_array(archive, members[LABELS]) if known else None
     except FileNotFoundError:
         raise CompileError(f"there is no file {where}") from None
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise CompileError(
             f"{where} is not a readable .npz file: {error}", help="write it with numpy.savez"
         ) from None
@@ -162,7 +159,11 @@ def _check_headers(
                 f"array '{name}' of {where} is {dtype}, the model takes {kind.dtype}",
                 help=f"convert it: array.astype('{kind.dtype}')",
             )
-        if kind.shape is not None and len(shape) == len(kind.shape) + 1:
+        if not shape:
+            raise CompileError(
+                f"array '{name}' of {where} has no axis", help="samples lie along the first axis"
+            )
+        if kind.shape is not None and len(shape) == len(kind.shape) + 1 and _may_be_single(kind):
             single.add(name)
         if not _fits(shape, kind, name in single):
             wanted = ", ".join("?" if d is None else str(d) for d in kind.shape or ())
@@ -179,6 +180,12 @@ def _check_headers(
         raise CompileError(f"{where} holds no samples", help="pass at least one sample")
     fixed = None if single else _fixed_batch(graph, count, where)
     return _Plan(count, frozenset(single), fixed)
+
+
+def _may_be_single(kind: Type) -> bool:
+    """Whether an input may lack a sample axis: with an open first dimension it has one."""
+    assert kind.shape is not None
+    return len(kind.shape) < 2 or isinstance(kind.shape[0], int)
 
 
 def _fits(shape: tuple[int, ...], kind: Type, single: bool) -> bool:
@@ -226,7 +233,9 @@ def _samples(
             done += len(arrays[0])
             yield {n: np.asarray(a[0]) if n in plan.single else a for n, a in feeds.items()}
 
-    return Samples(batches, plan.count, labels, bool(plan.single))
+    single = len(plan.single) == len(graph.inputs)
+    splittable = not plan.single and plan.fixed_batch is None
+    return Samples(batches, plan.count, labels, single, splittable)
 
 
 def _check_finite(feeds: Feeds, first: int, where: str) -> None:
@@ -247,6 +256,7 @@ def _from_stream(source: Iterable[Feeds], graph: Graph) -> Samples:
     first = next(stream, None)
     if first is None:
         raise CompileError("the data stream holds no samples", help="pass at least one sample")
+    start = _stream_part(first, graph)
     used = False
 
     def batches(size: int) -> Iterator[Feeds]:
@@ -254,12 +264,17 @@ def _from_stream(source: Iterable[Feeds], graph: Graph) -> Samples:
         if used:
             raise CompileError("the data stream was read already", help="pass arrays or a path")
         used = True
-        for feeds in chain([first], stream):
-            if not isinstance(feeds, Mapping):
-                raise CompileError(
-                    f"the data stream holds a {type(feeds).__name__}, not a dict",
-                    help="yield {input name: array}, samples first",
-                )
-            yield from _from_arrays(feeds, graph, "the data stream").batches(size)
+        yield from start.batches(size)
+        for feeds in stream:
+            yield from _stream_part(feeds, graph).batches(size)
 
-    return Samples(batches, None)
+    return Samples(batches, None, None, start.single, start.splittable)
+
+
+def _stream_part(feeds: Feeds, graph: Graph) -> Samples:
+    if not isinstance(feeds, Mapping):
+        raise CompileError(
+            f"the data stream holds a {type(feeds).__name__}, not a dict",
+            help="yield {input name: array}, samples first",
+        )
+    return _from_arrays(feeds, graph, "the data stream")

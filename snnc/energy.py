@@ -13,6 +13,7 @@ from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Coding, Neuron, Op
 from snnc.ir.ops import SYNAPTIC, multiplied, raw_values
+from snnc.runtime import shape_name
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
 PJ_AC, PJ_MAC = 0.9, 4.6
@@ -113,7 +114,7 @@ class EnergyMeter:
             sums[0] += float(counts[out].sum(dtype=np.float64))
             sums[1] += float(np.count_nonzero(counts[out]))
             sums[2] += counts[out].size
-        shapes = {v: tuple(int(d) for d in values[f"{v}.shape"]) for v in self.shapes_of}
+        shapes = {v: tuple(int(d) for d in values[shape_name(v)]) for v in self.shapes_of}
         for counter in self._layers:
             counter.update(counts, shapes)
         self.samples += samples

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from snnc.data import Feeds, Samples
+from snnc.data import Samples
 from snnc.energy import PJ_AC, PJ_MAC, Energy, EnergyMeter
 from snnc.errors import CompileError
-from snnc.fidelity import Agreement, primary_output
+from snnc.fidelity import Agreement, decisions, primary_output
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
+from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session, batch_size
 
 Progress = Callable[[int], None]
@@ -28,14 +29,15 @@ class Evaluation:
     """A spiking network beside its ANN on the same samples.
 
     top1: share of labelled samples whose largest output is the label (None without labels);
-    agreement: share with the same largest output; cosine: mean cosine of the outputs.
+    agreement: share with the same largest output (None for a single real number a sample);
+    cosine: mean cosine of the outputs.
     """
 
     samples: int
     output: str
     ann_top1: float | None
     snn_top1: float | None
-    agreement: float
+    agreement: float | None
     cosine: float
     energy: Energy
 
@@ -53,21 +55,29 @@ class Evaluation:
 
 
 def run(graph: Graph, samples: Samples, progress: Progress = silent) -> dict[str, Array]:
-    """Every output of the network over all samples, samples along the batch axis."""
+    """Every output of the network over all samples, samples along the axis the network uses.
+
+    An output that mixes the samples of a batch is computed sample by sample, samples first; one
+    that depends on no input is given once.
+    """
+    constant = {name: graph.consts[name] for name in graph.outputs if name in graph.consts}
+    outputs = tuple(name for name in graph.outputs if name not in constant)
     session = Session(graph)
-    parts: dict[str, list[Array]] = {name: [] for name in graph.outputs}
+    batches, axes = batches_and_axes(session, samples, batch_size(graph, outputs), outputs)
+    parts: dict[str, list[Array]] = {name: [] for name in outputs}
     done = 0
-    for feeds in samples.batches(batch_size(graph, graph.outputs)):
+    for feeds in batches:
         values = session.run(feeds)
         for name, collected in parts.items():
             collected.append(values[name])
-        done += sample_count(feeds, samples)
+        done += samples.size_of(feeds)
         progress(done)
-    join = np.stack if samples.single else np.concatenate
-    return {
-        name: join(collected, axis=0 if samples.single else batch_axis(graph, name))
-        for name, collected in parts.items()
-    }
+    joined = {name: _join(collected, axes[name]) for name, collected in parts.items()}
+    return {name: (joined | constant)[name] for name in graph.outputs}
+
+
+def _join(parts: list[Array], axis: int | None) -> Array:
+    return np.stack(parts) if axis is None or not parts[0].ndim else np.concatenate(parts, axis)
 
 
 def evaluate(
@@ -85,20 +95,19 @@ def evaluate(
     output = primary_output(ann, output)
     meter = EnergyMeter(snn)
     sessions = Session(ann), Session(snn, taps=meter.taps, shapes_of=meter.shapes_of)
-    score = Agreement()
-    hits = [0, 0]
-    for feeds in samples.batches(batch_size(snn, meter.taps)):
-        count = sample_count(feeds, samples)
+    score, accuracy = Agreement(), (_Accuracy(), _Accuracy())
+    size = batch_size(snn, meter.taps)
+    batches, axes = batches_and_axes(sessions[0], samples, size, (output,))
+    for feeds in batches:
         values = [session.run(feeds) for session in sessions]
-        rows = [as_rows(ann, output, v[output], samples) for v in values]
-        labels = None if samples.labels is None else samples.labels[score.samples :][:count]
+        rows = [rows_of(v[output], axes[output]) for v in values]
+        labels = samples.class_labels(score.samples, len(rows[0]))
         score.update(rows[1], rows[0])
-        if labels is not None:
-            hits = [h + _hits(r, labels) for h, r in zip(hits, rows, strict=True)]
-        meter.update(values[1], count)
+        for kept, mine in zip(accuracy, rows, strict=True):
+            kept.update(mine, labels)
+        meter.update(values[1], samples.size_of(feeds))
         progress(score.samples)
-    labelled = samples.labels is not None and samples.labels.dtype.kind in "iu"
-    top1 = [h / score.samples if labelled else None for h in hits]
+    top1 = [kept.share for kept in accuracy]
     return Evaluation(
         score.samples,
         output,
@@ -115,7 +124,7 @@ def measure(graph: Graph, samples: Samples, progress: Progress = silent) -> Ener
     meter = EnergyMeter(graph)
     session = Session(graph, taps=meter.taps, shapes_of=meter.shapes_of)
     for feeds in samples.batches(batch_size(graph, meter.taps)):
-        meter.update(session.run(feeds), sample_count(feeds, samples))
+        meter.update(session.run(feeds), samples.size_of(feeds))
         progress(meter.samples)
     return meter
 
@@ -132,29 +141,21 @@ def _check_pair(ann: Graph, snn: Graph) -> None:
             )
 
 
-def _hits(rows: Array, labels: Array) -> int:
-    flat = rows.reshape(len(rows), -1)
-    decided = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1)
-    return int(np.count_nonzero(decided == labels))
+class _Accuracy:
+    """Running share of rows that decide for their label; None without labels or decisions."""
 
+    def __init__(self) -> None:
+        self._hits: int | None = 0
+        self._samples = 0
 
-def sample_count(feeds: Feeds, samples: Samples) -> int:
-    """Samples in one batch."""
-    return 1 if samples.single else len(next(iter(feeds.values())))
+    def update(self, rows: Array, labels: Array | None) -> None:
+        decided = None if labels is None else decisions(rows)
+        if decided is None or labels is None or decided.shape[1] != 1 or self._hits is None:
+            self._hits = None
+            return
+        self._samples += len(rows)
+        self._hits += int(np.count_nonzero(decided[:, 0] == labels))
 
-
-def batch_axis(graph: Graph, output: str) -> int:
-    """The axis of an output along which samples lie: where the inputs' batch symbol stands."""
-    symbols = {s[0] for name in graph.inputs if (s := graph.types[name].shape)}
-    shape = graph.types[output].shape if output in graph.types else None
-    for axis, dim in enumerate(shape or ()):
-        if isinstance(dim, str) and dim in symbols:
-            return axis
-    return 0
-
-
-def as_rows(graph: Graph, output: str, array: Array, samples: Samples) -> Array:
-    """An output as one row a sample."""
-    if samples.single or array.ndim == 0:
-        return array[None]
-    return np.moveaxis(array, batch_axis(graph, output), 0)
+    @property
+    def share(self) -> float | None:
+        return None if self._hits is None or not self._samples else self._hits / self._samples

@@ -42,7 +42,7 @@ def export(
     """The graph as ONNX; sites are identities, neurons functions with bodies in ai.snnc.
 
     extra_outputs: values to output after the graph's own; shapes_of: values whose shapes to
-    output after those (as '<value>.shape'); free: constants that become inputs; external: leave
+    output after those (see shape_name); free: constants that become inputs; external: leave
     large constants out of the message, as onnxruntime's external initializers.
     """
     free = frozenset(free)
@@ -56,8 +56,8 @@ def export(
     outputs = [_output_info(graph, name) for name in graph.outputs]
     outputs += [ValueInfoProto(name=name) for name in extra_outputs if name not in graph.outputs]
     for name in shapes_of:
-        nodes.append(helper.make_node("Shape", [name], [f"{name}.shape"]))
-        outputs.append(ValueInfoProto(name=f"{name}.shape"))
+        nodes.append(helper.make_node("Shape", [name], [shape_name(name)]))
+        outputs.append(ValueInfoProto(name=shape_name(name)))
     initializers, weights = [], {}
     for name, array in graph.consts.items():
         if name in free:
@@ -86,6 +86,11 @@ def export(
         ir_version=IR_VERSION,
     )
     return Exported(model, weights)
+
+
+def shape_name(value: str) -> str:
+    """Name of the output that holds the run-time shape of a value."""
+    return f"ai.snnc.shape({value})"
 
 
 def _external(name: str, array: Array) -> TensorProto:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from snnc.errors import unknown_name
+from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
 
@@ -14,16 +14,8 @@ Measure: TypeAlias = Literal["argmax", "cosine"]
 
 _BEHIND_LOGITS = frozenset(
     {
-        "Softmax",
-        "LogSoftmax",
-        "Sigmoid",
-        "Add",
-        "Identity",
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Cast",
-        "GlobalAveragePool",
+        *("Softmax", "LogSoftmax", "Sigmoid", "Add", "Identity", "Reshape", "Flatten", "Squeeze"),
+        *("Cast", "GlobalAveragePool"),
     }
 )
 _LAST_LAYER = frozenset({"Gemm", "MatMul", "Conv", "Einsum"})
@@ -35,18 +27,19 @@ def primary_output(graph: Graph, name: str | None = None) -> str:
     'Last' is the greatest depth in the graph: probabilities before a label, a sentence embedding
     before the token embeddings it is pooled from.
     """
-    if name is not None:
-        if name not in graph.outputs:
-            raise unknown_name("output", name, graph.outputs)
-        return name
-    floats = [v for v in graph.outputs if v in graph.types and graph.types[v].is_float]
-    if not floats:
-        return graph.outputs[0]
+    if name is not None and name not in graph.outputs:
+        raise unknown_name("output", name, graph.outputs)
+    numeric = [v for v in graph.outputs if v in graph.types and graph.types[v].dtype != "str"]
+    if name is not None and name in graph.types and name not in numeric:
+        raise CompileError(f"output '{name}' holds text, which cannot be compared")
+    floats = [v for v in numeric if graph.types[v].is_float]
+    if name is not None or not numeric:
+        return name or graph.outputs[0]
     depth: dict[str, int] = {}
     for node in graph.nodes:
         below = 1 + max((depth.get(v, 0) for v in node.inputs), default=0)
         depth.update(dict.fromkeys(node.outputs, below))
-    return max(floats, key=lambda v: depth.get(v, 0))
+    return max(floats or numeric, key=lambda v: depth.get(v, 0))
 
 
 def measure_of(graph: Graph, output: str) -> Measure:
@@ -74,22 +67,49 @@ def _onward(graph: Graph, op: Op) -> str:
     return next((v for v in op.inputs if v and v not in graph.consts), op.inputs[0])
 
 
+def decisions(rows: Array) -> Array | None:
+    """What rows [N, ...] decide: the largest entry of scores, whole numbers as they are.
+
+    None for a single real number a sample, which decides nothing.
+    """
+    flat = rows.reshape(len(rows), -1)
+    if flat.dtype.kind in "iub":
+        return flat
+    return flat.argmax(axis=1)[:, None] if flat.shape[1] > 1 else None
+
+
 class Agreement:
     """Running agreement of two streams of outputs, sample by sample.
 
-    argmax: share of samples with the same largest entry; cosine: mean cosine of the outputs.
+    argmax: share of samples with the same decision, None where outputs decide nothing; cosine:
+    mean cosine of the outputs, of the whole streams where an output is a single number.
     """
 
     def __init__(self) -> None:
         self.samples = 0
-        self._same = 0
+        self._same: int | None = 0
         self._cosine = 0.0
+        self._dot, self._norms = 0.0, np.zeros(2)
+        self._single = False
 
     def update(self, mine: Array, theirs: Array) -> None:
-        """Adds a batch; arrays [N, ...] of equal shape."""
+        """Adds a batch; arrays [N, ...] of equal shape. Raises CompileError if not finite."""
         a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (mine, theirs))
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise CompileError(
+                f"the outputs are not finite for a sample near number {self.samples}",
+                help="look for weights or samples out of range; "
+                "compare another output with --output",
+            )
         self.samples += len(a)
-        self._same += int(np.count_nonzero(a.argmax(axis=1) == b.argmax(axis=1)))
+        self._single = a.shape[1] == 1
+        decided = decisions(mine), decisions(theirs)
+        if decided[0] is None or decided[1] is None or self._same is None:
+            self._same = None
+        else:
+            self._same += int(np.count_nonzero((decided[0] == decided[1]).all(axis=1)))
+        self._dot += float((a * b).sum())
+        self._norms += [float((a * a).sum()), float((b * b).sum())]
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         dots = (a * b).sum(axis=1)
         both_zero = (np.linalg.norm(a, axis=1) == 0) & (np.linalg.norm(b, axis=1) == 0)
@@ -97,12 +117,18 @@ class Agreement:
         self._cosine += float(cosines.sum())
 
     @property
-    def argmax(self) -> float:
-        return self._same / self.samples
+    def argmax(self) -> float | None:
+        return None if self._same is None else self._same / self.samples
 
     @property
     def cosine(self) -> float:
-        return self._cosine / self.samples
+        if not self._single:
+            return self._cosine / self.samples
+        if not self._norms.any():
+            return 1.0
+        return self._dot / float(np.sqrt(self._norms.prod())) if self._norms.all() else 0.0
 
     def value(self, measure: Measure) -> float:
-        return self.argmax if measure == "argmax" else self.cosine
+        """The agreement by the given measure; cosine where nothing is decided."""
+        decided = self.argmax
+        return self.cosine if measure == "cosine" or decided is None else decided

@@ -1,15 +1,29 @@
-"""Reading .npz files row by row, so that a large one never has to fit in memory."""
+"""Reading .npz files row by row, so that a large one never has to fit in memory; writing them."""
 
 from __future__ import annotations
 
+import lzma
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from snnc.errors import CompileError
 from snnc.ir.node import Array
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)  # what zipfile and numpy raise for files that are cut, altered, encrypted or too new
 
 Header: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
 """Shape and element type."""
@@ -58,5 +72,13 @@ def npy_rows(archive: zipfile.ZipFile, member: str, size: int, where: str) -> It
                 if len(data) != count * row:
                     raise EOFError(f"array '{member}' is cut off")
                 yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise CompileError(f"{where} is damaged: {error}") from None
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes arrays of any names (numpy.savez cannot take 'file')."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array))

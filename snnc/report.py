@@ -41,6 +41,11 @@ def _is_number(text: str) -> bool:
     )
 
 
+def percent(share: float | None) -> str:
+    """A share as a percentage; '-' where there is none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
 def energy_table(energy: Energy) -> str:
     """Every layer with its operations a sample and its share of the energy."""
     total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0

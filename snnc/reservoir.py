@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snnc.data import Feeds
+from snnc.data import Feeds, Samples
 from snnc.ir.node import Array
 
 
@@ -16,22 +16,23 @@ class Reservoir:
     def __init__(self, samples: int = 512, megabytes: int = 64) -> None:
         self._limit, self._bytes = samples, megabytes * 2**20
         self._kept: list[dict[str, Array]] = []
-        self._batched = True
+        self._splittable = True
+        self._offered = 0
         self.seen = 0
         self._rng = np.random.default_rng(0)
 
-    def add(self, feeds: Feeds, batched: bool) -> None:
-        """Offers every sample of a batch (or the batch as one sample, if it cannot be split)."""
-        self._batched = batched
-        size = min((len(a) for a in feeds.values()), default=0) if batched else 1
-        for i in range(size):
-            self._offer(feeds, i if batched else None)
+    def add(self, feeds: Feeds, samples: Samples) -> None:
+        """Offers every sample of a batch, or the batch as a whole if it must not be split."""
+        self.seen += samples.size_of(feeds)
+        self._splittable = samples.splittable
+        for i in range(samples.size_of(feeds) if samples.splittable else 1):
+            self._offer(feeds, i if samples.splittable else None)
 
     def _offer(self, feeds: Feeds, i: int | None) -> None:
-        self.seen += 1
+        self._offered += 1
         place = len(self._kept)
         if place >= self._limit:
-            place = int(self._rng.integers(self.seen))
+            place = int(self._rng.integers(self._offered))
             if place >= self._limit:
                 return
         kept = {n: np.array(a if i is None else a[i : i + 1]) for n, a in feeds.items()}
@@ -46,7 +47,7 @@ class Reservoir:
         """The kept samples (the first `limit`), joined into batches where their shapes agree."""
         group: list[dict[str, Array]] = []
         for kept in self._kept[:limit]:
-            if not self._batched:
+            if not self._splittable:
                 yield kept
                 continue
             if group and (len(group) == size or _shapes(kept) != _shapes(group[0])):

@@ -9,9 +9,11 @@ import numpy as np
 import onnxruntime
 
 from snnc.errors import CompileError
-from snnc.export import export
+from snnc.export import export, shape_name
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type, real
+
+__all__ = ["Session", "batch_size", "evaluate_constants", "output_types", "shape_name"]
 
 _ERRORS_ONLY = 3
 
@@ -58,7 +60,7 @@ class Session:
         return list(self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output, tapped value and '<value>.shape' by name."""
+        """Every output, tapped value and shape (see shape_name) by name."""
         try:
             values = self._session.run(None, dict(feeds))
         except _ORT_ERRORS as error:
@@ -99,7 +101,7 @@ def batch_size(graph: Graph, taps: Iterable[str]) -> int:
     """Samples to run at a time so that tapped values stay small; open dimensions count as 64."""
     elements = 0
     for value in taps:
-        shape = graph.types[value].shape or ()
+        shape = graph.types[value].shape or () if value in graph.types else ()
         elements += int(np.prod([d if isinstance(d, int) else 64 for d in shape[1:]]))
     return int(np.clip(BATCH_ELEMENTS // max(elements, 1), 1, 64))
 

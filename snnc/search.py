@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from snnc.errors import CompileError
+from snnc.data import Feeds, Samples
 from snnc.fidelity import Agreement, Measure, measure_of
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
@@ -16,7 +16,7 @@ from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 from snnc.pipeline import Watcher, run_passes
-from snnc.reservoir import Reservoir
+from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
 
 GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
@@ -52,7 +52,7 @@ def choose_scale(
     ann: Graph,
     calibrated: Graph,
     neuron: NeuronModel,
-    samples: Reservoir,
+    samples: Samples,
     output: str,
     fidelity: float,
     polarity: Polarity = "separate",
@@ -63,11 +63,16 @@ def choose_scale(
     If none does, the one that agrees best (the larger of equals). One session serves all scale
     factors: the steps are fed at every run.
     """
-    if not 0 < fidelity <= 1:
-        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
     measure = measure_of(ann, output)
     reference = Session(ann)
-    expected = [np.asarray(reference.run(f)[output]) for f in samples.batches(BATCH)]
+    batches, axes = batches_and_axes(reference, samples, BATCH, (output,))
+    held = list(batches)
+
+    def rows(session: Session, extra: Feeds) -> Iterator[Array]:
+        for feeds in held:
+            yield rows_of(session.run({**feeds, **extra})[output], axes[output])
+
+    expected = list(rows(reference, {}))
     scored: list[tuple[float, float]] = []
     session: Session | None = None
     alive: tuple[str, ...] = ()
@@ -77,14 +82,14 @@ def choose_scale(
         if session is None or tuple(steps) != alive:
             session, alive = Session(spiking, free=steps), tuple(steps)
         score = Agreement()
-        for feeds, wanted in zip(samples.batches(BATCH), expected, strict=True):
-            score.update(session.run({**feeds, **steps})[output], wanted)
+        for found, wanted in zip(rows(session, steps), expected, strict=True):
+            score.update(found, wanted)
         scored.append((score.value(measure), scale))
         progress(tried + 1)
         if scored[-1][0] >= fidelity:
             break
     best = max(scored)
-    return Choice(best[1], best[0], measure, best[0] >= fidelity, len(samples))
+    return Choice(best[1], best[0], measure, best[0] >= fidelity, score.samples)
 
 
 def _steps(graph: Graph) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import pytest
 
 import snnc
 from snnc.compiler import prepare
-from snnc.data import Feeds, samples_of
+from snnc.data import Feeds, Samples, samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Statistics
 from snnc.passes.calibrate import Calibrate
@@ -93,9 +93,8 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
     def peak(repeats: int) -> int:
         reservoir = Reservoir()
-        calibrate = Calibrate(
-            samples_of(stream(repeats), ann), observe=lambda f: reservoir.add(f, batched=True)
-        )
+        samples = samples_of(stream(repeats), ann)
+        calibrate = Calibrate(samples, observe=lambda f: reservoir.add(f, samples))
         tracemalloc.start()
         run_passes(sited, (calibrate,))
         _, highest = tracemalloc.get_traced_memory()
@@ -108,15 +107,16 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 def test_the_reservoir_is_a_uniform_sample_within_its_bounds() -> None:
     values = np.arange(20_000, dtype=np.float32).reshape(-1, 1)
+    samples = Samples(lambda size: iter(()), None)
     reservoir = Reservoir(samples=500)
     for start in range(0, len(values), 64):
-        reservoir.add({"x": values[start : start + 64]}, batched=True)
+        reservoir.add({"x": values[start : start + 64]}, samples)
     kept = np.concatenate([f["x"] for f in reservoir.batches(64)]).ravel()
     assert kept.size == 500
     assert np.unique(kept).size == 500
     assert abs(kept.mean() - 10_000) < 1000
     small = Reservoir(samples=500, megabytes=1)
-    small.add({"x": np.zeros((50, 2**17), np.float32)}, batched=True)
+    small.add({"x": np.zeros((50, 2**17), np.float32)}, samples)
     assert len(small) == 2
 
 

@@ -67,7 +67,7 @@ def test_the_default_output_stands_beside_the_user_not_over_the_model(inside: Pa
     assert (inside / "mlp.onnx").read_bytes() == before
     refused = compile_mlp("-o", "mlp.onnx")
     assert refused.exit_code == 1
-    assert "is the input itself" in refused.stderr
+    assert "is read as input and would be overwritten" in refused.stderr
     assert (inside / "mlp.onnx").read_bytes() == before
 
 

@@ -25,7 +25,6 @@ from tests.onnx_models import (
     assert_same_outputs,
     model,
     op_types,
-    run_onnx,
 )
 
 X = arrays(0, x=(3, 4))
@@ -440,11 +439,11 @@ def test_group_normalisation_with_a_scale_for_each_group() -> None:
 
 
 NEW = {
+    "swish": "y = Swish(x)",
+    "swish with a factor": "y = Swish<alpha = 1.5>(x)",
     "conv": "h = Conv(x, k) y = Relu(h)",
     "batch norm": "y = BatchNormalization(x, s, bb, mm, vv)",
     "group norm": "y = GroupNormalization<num_groups = 1>(x, s, bb)",
-    "swish": "y = Swish(x)",
-    "swish with a factor": "y = Swish<alpha = 1.5>(x)",
     "rms norm": "y = RMSNormalization(x, g)",
     "rms norm of more axes": "y = RMSNormalization<axis = 2, epsilon = 0.001>(x, gg)",
     "pad": "y = Pad(x, pads)",
@@ -453,11 +452,12 @@ NEW = {
 }
 
 
-@pytest.mark.parametrize("opset", [23, 24])
-@pytest.mark.parametrize("body", NEW.values(), ids=NEW)
+@pytest.mark.parametrize(
+    ("body", "opset"),
+    [(b, o) for b in NEW.values() for o in (23, 24) if o == 24 or "Swish" not in b],
+    ids=[f"{n}-{o}" for n in NEW for o in (23, 24) if o == 24 or "Swish" not in NEW[n]],
+)
 def test_operations_of_new_opsets(body: str, opset: int) -> None:
-    if "Swish" in body and opset < 24:
-        pytest.skip("Swish is an operation from opset 24 on")
     source = ranked(body, 4, opset, {**V, **arrays(1, g=(8,), gg=(8, 8))})
     wanted = dict(zip(["y"], ReferenceEvaluator(source).run(None, IMAGES), strict=True))
     graph = load(source)
@@ -826,15 +826,8 @@ def test_a_directory_and_a_path_to_nothing(tmp_path: Path) -> None:
 def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
     whole = rows("h = MatMul(x, w) y = Relu(h)").SerializeToString()
     path = tmp_path / "a.onnx"
-    outcomes = set()
+    messages = set()
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        outcomes.add(refusal(path).message.split("'")[2])
-    assert " is not an ONNX file, or it is damaged" in outcomes
-
-
-def test_the_original_is_what_onnxruntime_runs() -> None:
-    """The yardstick of this file: unoptimised onnxruntime on the original bytes."""
-    source = rows("y = MatMul(x, w)")
-    np.testing.assert_allclose(run_onnx(source, X)["y"], X["x"] @ SMALL["w"], rtol=1e-5, atol=1e-6)
-    assert numpy_helper.to_array(source.graph.initializer[0]).shape == (4, 4)
+        messages.add(refusal(path).message)
+    assert f"'{path}' is not an ONNX file, or it is damaged" in messages

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from snnc.data import random_feeds
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Op
 from snnc.ir.verify import verify
 from snnc.passes.normalize import Normalize
+from snnc.random_data import random_feeds
 from snnc.runtime import Session
 from tests.onnx_models import EXAMPLES, arrays, assert_same_outputs, model, op_types
 
@@ -58,6 +58,7 @@ GELU = scalars(
     sqrt2=np.sqrt(2.0),
     rsqrt2=np.sqrt(0.5),
     k=0.044715,
+    minus_k=-0.044715,
     s=np.sqrt(2 / np.pi),
     ks=0.044715 * np.sqrt(2 / np.pi),
 )
@@ -94,6 +95,7 @@ CUBIC = {
     "k x x x": "a = Mul(k, x) b = Mul(a, x) q = Mul(b, x) r = Add(q, x) d = Mul(r, s)",
     "s x (1 + k x x)": ("a = Mul(x, x) b = Mul(a, k) c = Add(b, one) t = Mul(x, s) d = Mul(t, c)"),
     "x^2 x": "a = Pow(x, two) p = Mul(a, x) q = Mul(p, k) r = Add(x, q) d = Mul(r, s)",
+    "s (x - -k x^3)": "p = Pow(x, three) q = Mul(p, minus_k) r = Sub(x, q) d = Mul(r, s)",
     "s x + s k x^3": "p = Pow(x, three) q = Mul(p, ks) t = Mul(x, s) d = Add(t, q)",
 }
 
@@ -170,6 +172,11 @@ NO_GELU = {
         "p = Pow(x, three) q = Mul(p, k) r = Add(x, q) d = Mul(r, s) e = Tanh(d) "
         "f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
         {"k": 0.05},
+    ),
+    "minus the cubic": (
+        "p = Pow(x, three) q = Mul(p, k) r = Sub(x, q) d = Mul(r, s) e = Tanh(d) "
+        "f = Add(e, one) g = Mul(x, f) y = Mul(g, half)",
+        {},
     ),
     "fourth power": (
         "p = Pow(x, three) q = Mul(p, k) r = Add(x, q) d = Mul(r, s) e = Tanh(d) "
@@ -320,12 +327,19 @@ def test_layer_norm_scale_and_shift(scale: str, expected: list[str]) -> None:
     assert op_types(normalised(layer_norm_model(body))) == expected
 
 
-@pytest.mark.parametrize("read", ["c", "v", "n", "m"])
-def test_layer_norm_with_an_intermediate_that_another_reads(read: str) -> None:
+READ_ELSEWHERE = {
+    "m": ["ReduceMean", "LayerNormalization", "Neg"],
+    "c": ["ReduceMean", "Sub", "LayerNormalization", "Neg"],
+    "v": ["ReduceMean", "Sub", "Pow", "ReduceMean", "LayerNormalization", "Neg"],
+    "n": ["LayerNormalization", "Mul", "Add", "Neg"],
+}
+
+
+@pytest.mark.parametrize(("read", "expected"), READ_ELSEWHERE.items(), ids=READ_ELSEWHERE)
+def test_layer_norm_with_an_intermediate_that_another_reads(read: str, expected: list[str]) -> None:
     body = f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} {DIVIDE['div']} {SCALE['gamma-beta'][0]}"
     text = f"g (float[N,T,6] x) => (float[N,T,6] y, float[N,T,?] z) {{ {body} z = Neg({read}) }}"
-    graph = normalised(model(text, LAYER_NORM))
-    assert "LayerNormalization" in op_types(graph)
+    assert op_types(normalised(model(text, LAYER_NORM))) == expected
 
 
 NO_LAYER_NORM = {
@@ -343,6 +357,10 @@ NO_LAYER_NORM = {
     "variance of another": (
         f"{MEAN} t = Neg(x) m2 = ReduceMean<axes = [-1]>(t) c2 = Sub(t, m2) q = Pow(c2, two)"
         f" v = ReduceMean<axes = [-1]>(q) {SPREAD['after']} y = Div(c, r)"
+    ),
+    "mean of another": (
+        "t = Neg(x) m = ReduceMean<axes = [-1]>(t) c = Sub(x, m)"
+        f" {VARIANCE['pow']} {SPREAD['after']} y = Div(c, r)"
     ),
     "no root": f"{MEAN} {VARIANCE['pow']} w = Add(v, eps) y = Div(c, w)",
     "the other way round": f"{MEAN} {VARIANCE['pow']} {SPREAD['after']} y = Div(r, c)",
@@ -660,6 +678,10 @@ KEPT_BEFORE = {
     "pad by reflection": ('p = Pad<mode = "reflect">(n, pads) y = Conv(p, w, b)', False),
     "pad of channels": ("p = Pad(n, rotate) y = Conv(p, w, b)", False),
     "nonlinear": ("p = Sigmoid(n) y = Conv(p, w, b)", False),
+    "channels on another axis": (
+        "t = Transpose<perm = [0,2,1,3]>(n) y = Conv(t, turned)",
+        False,
+    ),
     "transA": ("f = Flatten(n) y = Gemm<transA = 1>(f, wide)", False),
     "alpha": ("f = Flatten(n) y = Gemm<alpha = 0.5>(f, dense)", False),
     "second operand": ("f = Flatten(n) y = MatMul(left, f)", False),
@@ -695,6 +717,7 @@ def test_batch_norm_that_cannot_fold_forward_stays(tail: str, negative: bool) ->
             left=(5, 2),
             half=(72, 5),
             narrow=(5, 2, 3, 3),
+            turned=(5, 6, 3, 3),
             mixed=(6 * 3 * 6, 5),
             six=(6, 5),
         ),
@@ -735,6 +758,22 @@ def test_batch_norm_of_a_fixed_batch(batch: str) -> None:
     source = forward_model(tail, {**arrays(1, w=(144, 5), b=(5,)), "shape": shape}, batch=batch)
     feeds = arrays(4, x=(int(batch), 4, 6, 6))
     assert op_types(normalised(source, feeds, 1e-4)) == ["Relu", "Reshape", "Gemm"]
+
+
+def test_batch_norm_folds_forward_through_a_transpose() -> None:
+    weights = {**norm_weights(2, 4, negative=True), **arrays(1, w=(4, 5))}
+    text = (
+        f"g (float[N,4,7] x) => (float[N,7,5] y) {{ h = Relu(x) {NORM}"
+        " t = Transpose<perm = [0,2,1]>(n) y = MatMul(t, w) }"
+    )
+    graph = normalised(model(text, weights), tolerance=1e-4)
+    assert op_types(graph) == ["Relu", "Transpose", "MatMul", "Add"]
+
+
+def test_batch_norm_read_twice_by_one_layer_stays() -> None:
+    weights = {**norm_weights(2, 4), **arrays(1, w=(4, 4))}
+    text = f"g (float[N,4] x) => (float[N,4] y) {{ h = Relu(x) {NORM} y = Gemm(n, w, n) }}"
+    assert op_types(normalised(model(text, weights))) == ["Relu", "BatchNormalization", "Gemm"]
 
 
 def test_batch_norm_keeps_a_dead_channel() -> None:
@@ -779,8 +818,8 @@ def test_padding_joins_the_convolution(
 def test_padding_by_axes_stays() -> None:
     weights = {
         **arrays(1, w=(5, 3, 3, 3)),
-        "pads": np.array([1, 1, 1, 1]),
-        "axes": np.array([2, 3]),
+        "pads": np.array([0, 0, 1, 2, 0, 0, 1, 2]),
+        "axes": np.array([0, 1, 3, 2]),
     }
     text = "g (float[N,3,6,6] x) => (float[N,5,?,?] y) { p = Pad(x, pads, , axes) y = Conv(p, w) }"
     assert op_types(normalised(model(text, weights, opset=18))) == ["Pad", "Conv"]

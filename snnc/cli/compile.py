@@ -10,12 +10,13 @@ from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import RANDOM, Watch, compile, coverage_summary, prepare
 from snnc.coverage import Coverage, coverage_of
 from snnc.files import require_writable
+from snnc.frontend import external_files
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import Polarity, make_neuron
 from snnc.ir.text import format_graph
 from snnc.neurons.sfn import SFN
 from snnc.pipeline import PASS_NAMES
-from snnc.report import table
+from snnc.report import percent, table
 
 _CHOICES = SFN.choices()
 
@@ -129,7 +130,7 @@ def compile_command(
     """
     spiking_neuron = make_neuron(neuron, M=m, rule=rule, levels=levels)
     out = out or Path(f"{model.stem}.snn.onnx")
-    require_writable(out, model)
+    require_writable(out, model, Path(calibration), *external_files(model))
 
     def dump(name: str, graph: Graph) -> None:
         if name in dump_after:
@@ -215,12 +216,12 @@ def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
     return [
         (
             "spiking",
-            f"{100 * coverage.spiking_fraction:.2f} % of the MACs behind the direct-coded "
+            f"{percent(coverage.spiking_fraction)} of the MACs behind the direct-coded "
             f"layers{assumed}",
         ),
         (
             "direct-coded",
-            f"{100 * coverage.direct_coded_fraction:.2f} % of all MACs: "
+            f"{percent(coverage.direct_coded_fraction)} of all MACs: "
             f"{', '.join(coverage.names('direct-coded')) or 'none'}",
         ),
         ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),

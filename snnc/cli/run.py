@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.data import samples_of
@@ -13,7 +12,8 @@ from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import evaluate, run
 from snnc.files import replacing, require_writable
 from snnc.frontend import load
-from snnc.report import energy_table, table
+from snnc.npz import write_npz
+from snnc.report import energy_table, percent, table
 
 
 @click.command("run")
@@ -42,8 +42,8 @@ def run_command(file: Path, data: Path, out: Path, as_json: bool) -> None:
     samples = samples_of(data, graph)
     with Progress() as progress:
         outputs = run(graph, samples, progress.phase("running", samples.count))
-    with replacing(out) as directory, (directory / out.name).open("wb") as target:
-        np.savez(target, **outputs)  # type: ignore[arg-type]
+    with replacing(out) as directory:
+        write_npz(directory / out.name, outputs)
     shapes = {name: list(array.shape) for name, array in outputs.items()}
     if as_json:
         print_json({"samples": samples.count, "outputs": shapes, "output": str(out)})
@@ -68,14 +68,14 @@ def run_command(file: Path, data: Path, out: Path, as_json: bool) -> None:
 @click.option("--per-layer", is_flag=True, help="List every layer with its operations.")
 @click.option(
     "--pj-ac",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
     default=PJ_AC,
     show_default=True,
     help="Energy of an accumulate, pJ.",
 )
 @click.option(
     "--pj-mac",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
     default=PJ_MAC,
     show_default=True,
     help="Energy of a multiply-accumulate, pJ.",
@@ -128,16 +128,12 @@ def eval_command(
         click.echo(energy_table(energy) + "\n")
     rows = [
         ("samples", "", result.samples),
-        ("top-1", _percent(result.ann_top1), _percent(result.snn_top1)),
-        (f"same argmax of '{result.output}'", "", _percent(result.agreement)),
+        ("top-1", percent(result.ann_top1), percent(result.snn_top1)),
+        (f"same argmax of '{result.output}'", "", percent(result.agreement)),
         ("mean cosine to the ANN", "", f"{result.cosine:.4f}"),
-        ("energy, a count of y as y additions", "100 %", _percent(energy.ratio_spikes)),
-        ("energy, a count as one addition", "100 %", _percent(energy.ratio_events)),
-        ("  without analog MACs (eq. 44)", "100 %", _percent(energy.ratio_spikes_eq44)),
+        ("energy, a count of y as y additions", "100 %", percent(energy.ratio_spikes)),
+        ("energy, a count as one addition", "100 %", percent(energy.ratio_events)),
+        ("  without analog MACs (eq. 44)", "100 %", percent(energy.ratio_spikes_eq44)),
         ("analog MACs a sample", f"{energy.ann_macs:.4g}", f"{energy.analog_macs:.4g}"),
     ]
     click.echo(table(["", "ANN", "SNN"], rows))
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"

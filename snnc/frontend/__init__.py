@@ -1,5 +1,6 @@
 """The frontend: ONNX files of any exporter -> Graph."""
 
 from snnc.frontend.build import load
+from snnc.frontend.read import external_files
 
-__all__ = ["load"]
+__all__ = ["external_files", "load"]

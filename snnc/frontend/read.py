@@ -52,15 +52,29 @@ def read(path: Path) -> tuple[ModelProto, str]:
 
 def _missing_files(model: ModelProto, directory: Path) -> str:
     """Names of the external data files that are not there."""
-    named = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return ", ".join(
-        f"no file '{name}'" for name in sorted(named) if not (directory / name).exists()
+    missing = [name for name in _locations(model) if not (directory / name).exists()]
+    return ", ".join(f"no file '{name}'" for name in missing)
+
+
+def _locations(model: ModelProto) -> list[str]:
+    """Names of the files that hold external data."""
+    return sorted(
+        {
+            entry.value
+            for tensor in model.graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
     )
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files beside a model that hold its weights; none if it cannot be read."""
+    try:
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
+    except (OSError, DecodeError, ValueError):
+        return ()
+    return tuple(path.parent / name for name in _locations(model))
 
 
 def without_weights(model: ModelProto) -> tuple[ModelProto, dict[str, Array]]:

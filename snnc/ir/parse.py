@@ -222,10 +222,8 @@ def make_node(
         activity = _record(Activity, attrs)
         known = {f.name for f in fields(Activity)}
         parameters: Any = {k: v for k, v in attrs.items() if k not in known}
-        x, positive, negative = (*inputs, "", "")[:3]
-        return Neuron(
-            outputs, (x, positive, negative), loc, make_neuron(kind, **parameters), activity
-        )
+        steps_written = inputs + ("",) * (3 - len(inputs))
+        return Neuron(outputs, steps_written, loc, make_neuron(kind, **parameters), activity)
     return Op(outputs, inputs, loc, kind, attrs)
 
 

@@ -41,7 +41,7 @@ _SHORT = {
     "uint8": "u8",
 }
 LONG_DTYPE = {short: name for name, short in _SHORT.items()}
-_PLAIN_NAME = re.compile(r"(?!:\Z)[A-Za-z0-9_.:/$+#-]+\Z")
+_PLAIN_NAME = re.compile(r"(?!:)[A-Za-z0-9_.:/$+#-]+\Z")
 
 
 def format_graph(graph: Graph) -> str:
@@ -63,9 +63,7 @@ def format_graph(graph: Graph) -> str:
 
 def format_node(graph: Graph, node: Node) -> str:
     """One node as text: results with types, operation, operands, attributes, origin."""
-    results = ", ".join(
-        f"{_name(n)} : {format_type(graph.types[n])}" if n else "_" for n in node.outputs
-    )
+    results = ", ".join(_result(graph, n) if n else "_" for n in node.outputs)
     if isinstance(node, Op):
         kind, attrs = node.op_type, dict(node.attrs)
     elif isinstance(node, Site):
@@ -74,10 +72,14 @@ def format_node(graph: Graph, node: Node) -> str:
         kind, attrs = node.model.name, dict(node.model.parameters)
         attrs |= _fields("", node.activity)
     inputs = ", ".join(_name(n) if n else "_" for n in node.inputs)
-    keys = ", ".join(f"{k}={_value(v)}" for k, v in attrs.items())
+    keys = ", ".join(f"{_quoted(k)}={_value(v)}" for k, v in attrs.items())
     braces = f" {{{keys}}}" if keys else ""
     origin = ", ".join(_quoted(n) for n in node.loc.names)
     return f"{results} = {kind}({inputs}){braces}  @ {origin}"
+
+
+def _result(graph: Graph, name: str) -> str:
+    return f"{_name(name)} : {format_type(graph.types[name]) if name in graph.types else '?'}"
 
 
 def format_type(type: Type) -> str:

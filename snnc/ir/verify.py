@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.node import Array, Coding, Neuron, Node, Op, Site
+from snnc.ir.node import Array, Coding, Neuron, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY
 
 SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast"}
@@ -78,6 +79,10 @@ def _verify_coding(graph: Graph, op: Op) -> None:
 
 
 def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
+    if len(site.inputs) != 1 or len(site.outputs) != 1 or not site.inputs[0]:
+        raise graph.error("a site has one input and one result", site)
+    if site.role not in get_args(Role):
+        raise graph.error(f"a site has no role '{site.role}'", site)
     if stage in (Stage.ANN, Stage.SPIKING):
         raise graph.error(f"a site has no place at stage {stage.name}", site)
     if (site.statistics is not None) != (stage >= Stage.CALIBRATED):
@@ -92,6 +97,8 @@ def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
 
 
 def _verify_neuron(graph: Graph, neuron: Neuron, stage: Stage) -> None:
+    if len(neuron.inputs) != 3 or len(neuron.outputs) != 1 or not neuron.inputs[0]:
+        raise graph.error("a neuron has an input, two steps and one result", neuron)
     if stage != Stage.SPIKING:
         raise graph.error(f"a neuron has no place at stage {stage.name}", neuron)
     result = graph.types[neuron.outputs[0]]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
-from snnc.errors import CompileError
+from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.node import Node, Site
@@ -28,6 +28,8 @@ class AssignThresholds:
             raise CompileError(
                 f"lambda {self.scale} is out of range", help="choose 0 < lambda <= 1"
             )
+        if self.polarity not in get_args(Polarity):
+            raise unknown_name("polarity", self.polarity, get_args(Polarity))
 
     def __call__(self, graph: Graph) -> Graph:
         def rule(node: Node) -> Replacement | None:

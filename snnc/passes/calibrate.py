@@ -56,7 +56,7 @@ class Calibrate:
         for feeds in self.samples.batches(batch_size(graph, values)):
             if self.mask_input is not None and masking is None:
                 sample = {name: array[:1] for name, array in feeds.items()}
-                masking = Masking(graph, self.mask_input, values, sample)
+                masking = Masking(graph, self.mask_input, site_of, sample)
             tapped = session.run(feeds)
             for value in values:
                 array = tapped[value]
@@ -66,13 +66,13 @@ class Calibrate:
                     raise graph.error(
                         "the activation is not finite on a calibration sample",
                         site_of[value],
-                        help="look for samples out of the model's range, or --keep the node",
+                        help="look for samples out of range, or --keep the layers that read it",
                     )
                 if array.size:
                     accumulators[value].update(array)
             if self.observe is not None:
                 self.observe(feeds)
-            done += 1 if self.samples.single else len(next(iter(feeds.values())))
+            done += self.samples.size_of(feeds)
             self.progress(done)
         return self._with_statistics(graph, accumulators)
 

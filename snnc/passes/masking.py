@@ -2,80 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from snnc.data import Feeds
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph
-from snnc.ir.node import Array
+from snnc.ir.node import Array, Site
 from snnc.runtime import Session
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Where samples and positions lie in an activation.
+
+    sample: axis of the samples, with `rows` entries each (heads, say); flat: that axis runs over
+    samples and positions, 'samples' or 'positions' first; positions: axes of length S.
+    """
+
+    sample: int
+    rows: int
+    flat: str = ""
+    positions: tuple[int, ...] = ()
 
 
 class Masking:
     """Selects the entries of activations that lie at positions where the mask input is not 0.
 
-    The axes of an activation that follow the batch and the sequence are found by running the
-    network on one sample, on the sample one position shorter, and on the sample twice: no name
-    and no coincidence of sizes decides.
+    The axes that follow the samples and the positions are found by running the network on one
+    sample, on the sample one position shorter, and on the sample twice: no name and no coincidence
+    of sizes decides. An activation that changes with the length in any other way is refused.
     """
 
-    def __init__(self, graph: Graph, mask_input: str, values: Sequence[str], sample: Feeds) -> None:
+    def __init__(self, graph: Graph, mask_input: str, sites: Mapping[str, Site], sample: Feeds):
         if mask_input not in graph.inputs:
             raise unknown_name("input for --mask-input", mask_input, graph.inputs)
-        if sample[mask_input].ndim != 2:
-            raise CompileError(f"mask input '{mask_input}' has not the shape [samples, positions]")
+        if sample[mask_input].ndim != 2 or sample[mask_input].shape[1] < 2:
+            raise CompileError(
+                f"mask input '{mask_input}' has shape {list(sample[mask_input].shape)}, "
+                "not [samples, positions]"
+            )
         self._input = mask_input
-        self._length = sample[mask_input].shape[1]
-        if self._length < 2:
-            raise CompileError(f"mask input '{mask_input}' has only {self._length} position")
-        self._axes = _probe(graph, values, sample, self._length)
+        length = sample[mask_input].shape[1]
+        once, short, twice = _probe(graph, tuple(sites), sample, length)
+        self._axes: dict[str, _Axes | None] = {}
+        for value, site in sites.items():
+            try:
+                self._axes[value] = _axes(once[value], short[value], twice[value], length)
+            except ValueError:
+                shape = list(once[value].shape)
+                raise graph.error(
+                    f"cannot tell which entries of shape {shape} are masked positions",
+                    site,
+                    help="calibrate on unpadded samples, without --mask-input",
+                ) from None
 
     def select(self, value: str, array: Array, feeds: Feeds) -> Array:
         """The entries of `array`, the activation `value`, that are not masked (flat)."""
         mask = feeds[self._input] != 0
-        repeat, flat, positions = self._axes[value]
-        if flat:
-            return np.asarray(array[mask.ravel()])
-        if not repeat or not positions:
+        axes = self._axes[value]
+        if axes is None:
             return array
-        rows = mask.repeat(repeat, axis=0)
+        moved = np.moveaxis(array, axes.sample, 0)
+        if axes.flat:
+            return np.asarray(moved[mask.ravel() if axes.flat == "samples" else mask.T.ravel()])
+        rows = mask.repeat(axes.rows, axis=0)
         keep = np.ones(array.shape, bool)
-        for axis in positions:
+        for axis in axes.positions:
             shape = [1] * array.ndim
-            shape[0], shape[axis] = rows.shape
-            keep &= rows.reshape(shape)
+            shape[axes.sample], shape[axis] = rows.shape
+            keep &= (rows if axes.sample < axis else rows.T).reshape(shape)
         return np.asarray(array[keep])
 
 
 def _probe(
-    graph: Graph, values: Sequence[str], sample: Feeds, length: int
-) -> dict[str, tuple[int, bool, tuple[int, ...]]]:
-    """Per value: rows a sample on axis 0 (0: none), whether axis 0 is batch x position, and the
-    axes that are positions."""
-    session = Session(graph, shapes_of=values)
+    graph: Graph, values: tuple[str, ...], sample: Feeds, length: int
+) -> list[dict[str, Array]]:
+    """The activations for the sample, the sample one position shorter, and the sample twice."""
+    session = Session(graph, taps=values)
     shorter = {
         name: array[:, :-1] if array.ndim > 1 and array.shape[1] == length else array
         for name, array in sample.items()
     }
     twice = {name: np.concatenate([array, array]) for name, array in sample.items()}
     try:
-        runs = [session.run(feeds) for feeds in (sample, shorter, twice)]
+        return [session.run(feeds) for feeds in (sample, shorter, twice)]
     except CompileError:
         raise CompileError(
             "the positions of the mask cannot be told apart: the model has a fixed length or batch",
             help="export it with a dynamic sequence length, or calibrate on unpadded samples",
         ) from None
-    found: dict[str, tuple[int, bool, tuple[int, ...]]] = {}
-    for value in values:
-        once, short, double = (tuple(int(d) for d in run[f"{value}.shape"]) for run in runs)
-        if not once or double[0] != 2 * once[0]:
-            found[value] = (0, False, ())
-            continue
-        flat = once[0] == length and short[0] == length - 1
-        positions = tuple(
-            axis for axis in range(1, len(once)) if short[axis] == once[axis] - 1 == length - 1
-        )
-        found[value] = (once[0], flat, positions)
-    return found
+
+
+def _axes(once: Array, short: Array, twice: Array, length: int) -> _Axes | None:
+    """None where no entry belongs to a position; ValueError where that cannot be told."""
+    if once.shape == short.shape:
+        return None
+    doubled = [i for i in range(once.ndim) if twice.shape[i] == 2 * once.shape[i]]
+    changed = [i for i in range(once.ndim) if once.shape[i] != short.shape[i]]
+    if len(doubled) != 1 or any(
+        (once.shape[i], short.shape[i]) != (length, length - 1) for i in changed
+    ):
+        raise ValueError
+    sample = doubled[0]
+    if sample not in changed:
+        return _Axes(sample, once.shape[sample], positions=tuple(changed))
+    if changed != [sample]:
+        raise ValueError
+    mine, both = np.moveaxis(once, sample, 0), np.moveaxis(twice, sample, 0)
+    if np.allclose(both[:length], mine, rtol=1e-3, atol=1e-5):
+        return _Axes(sample, 1, "samples")
+    if np.allclose(both[::2], mine, rtol=1e-3, atol=1e-5):
+        return _Axes(sample, 1, "positions")
+    raise ValueError

@@ -62,9 +62,11 @@ class PlaceSites:
         raw = frozenset() if self.encode_input else raw_values(graph)
         found: dict[str, list[Op]] = {}
         for node in graph.nodes:
-            if not isinstance(node, Op) or self._is_kept(node):
+            if not isinstance(node, Op):
                 continue
-            _check_weights(graph, node)
+            _check_constants(graph, node)
+            if self._is_kept(node):
+                continue
             values = activations(graph, node)
             direct = len(values) == 1 and values[0] in raw
             if not direct:
@@ -83,24 +85,40 @@ class PlaceSites:
         return any(_matches(name, pattern) for name in op.loc.names for pattern in self.keep)
 
     def _check_patterns(self, graph: Graph) -> None:
-        names = {name for node in graph.nodes for name in node.loc.names}
+        """A pattern that keeps nothing is a mistake: a typing error, or a node without weights."""
+        everything = {name for node in graph.nodes for name in node.loc.names}
+        multiplying = {
+            name
+            for node in graph.nodes
+            if isinstance(node, Op) and operands(node)
+            for name in node.loc.names
+        }
         for pattern in self.keep:
-            if not any(_matches(name, pattern) for name in names):
-                error = unknown_name("node in --keep", pattern, names)
-                raise CompileError(error.message, help="node names: snnc inspect MODEL")
+            if any(_matches(name, pattern) for name in multiplying):
+                continue
+            if any(_matches(name, pattern) for name in everything):
+                raise CompileError(
+                    f"--keep '{pattern}' matches no operation that multiplies",
+                    help="name the layers that read the activation: snnc check MODEL lists them",
+                )
+            message = unknown_name("node in --keep", pattern, everything).message
+            raise CompileError(message, help="node names: snnc inspect MODEL")
 
 
 def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
 
-def _check_weights(graph: Graph, op: Op) -> None:
-    for value in operands(op):
-        weight = graph.consts.get(value)
-        if weight is not None and weight.dtype.kind == "f" and not np.isfinite(weight).all():
-            raise graph.error(
-                f"the weight %{value} holds NaN or an infinity", op, help="export the model again"
-            )
+def _check_constants(graph: Graph, op: Op) -> None:
+    """NaN has no place in a network; infinities have in masks, not in weights (spec 0.3)."""
+    for value in op.inputs:
+        constant = graph.consts.get(value)
+        if constant is None or constant.dtype.kind != "f":
+            continue
+        infinite = value in operands(op) and bool(np.isinf(constant).any())
+        if infinite or np.isnan(constant).any():
+            what = "an infinity" if infinite else "NaN"
+            raise graph.error(f"%{value} holds {what}", op, help="export the model again")
 
 
 def _origin(graph: Graph, value: str) -> Loc:

@@ -69,7 +69,11 @@ class Accumulator:
 
     def quantile(self, q: float) -> float:
         """Order statistic of 1-based index max(1, floor(q n)) (spec 2.3)."""
-        index = max(1, math.floor(q * self.count))
+        return self._ranked(math.floor(q * self.count))
+
+    def _ranked(self, index: int) -> float:
+        """The value of 1-based rank `index` (at least the first)."""
+        index = max(1, index)
         if self.negatives < index <= self.negatives + self.zeros:
             return 0.0
         position = index if index <= self.negatives else index - self.zeros
@@ -85,8 +89,10 @@ class Accumulator:
     def statistics(self, percentile: float) -> Statistics:
         """What a site stores; too few values for the percentile fall back to the extremes."""
         few = self.count * percentile / 100 < 1
-        low = self.minimum if few else self.quantile(percentile / 100)
-        high = self.maximum if few else self.quantile(1 - percentile / 100)
+        # 1 - p/100 is not exact, n (100 - p) / 100 is where it should be whole
+        low = self.minimum if few else self._ranked(math.floor(self.count * percentile / 100))
+        upper = math.floor(self.count * (100 - percentile) / 100)
+        high = self.maximum if few else self._ranked(upper)
         numbers = (
             self.zeros / self.count,
             self.minimum,

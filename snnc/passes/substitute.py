@@ -45,7 +45,7 @@ class Substitute:
         out, x = site.outputs[0], site.inputs[0]
         names, consts = [], {}
         for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
-            names.append(f"{out}.step{sign}" if step else "")
+            names.append(graph.fresh(f"{out}.step{sign}") if step else "")
             if step:
                 consts[names[-1]] = np.array(step, np.float32)
         kind = replace(graph.types[out], coding=Coding.SPIKE)

@@ -46,7 +46,7 @@ def _forward_once(graph: Graph, norm: Node) -> Graph | None:
     becomes the layer's bias, position by position where padding makes it differ.
     """
     affine = affine_of(graph, norm)
-    if affine is None or norm.outputs[0] in graph.outputs:
+    if affine is None:
         return None
     assert isinstance(norm, Op)
     path = _path(graph, norm, monotone=bool(np.all(affine.scale >= 0)))
