@@ -23,6 +23,13 @@ EXTERNAL_BYTES = 4096
 """Constants of at least this many bytes can stay outside the protobuf message."""
 
 
+_ELEMENT_TYPES = {
+    str(helper.tensor_dtype_to_np_dtype(number)): number
+    for number in TensorProto.DataType.values()
+    if number not in (TensorProto.UNDEFINED, TensorProto.STRING)
+}
+
+
 @dataclass
 class Exported:
     """A model whose larger constants lie beside it, named as external data."""
@@ -62,7 +69,7 @@ def export(
     for name, array in graph.consts.items():
         if name in free:
             continue
-        if external and array.nbytes >= EXTERNAL_BYTES:
+        if external and array.nbytes >= EXTERNAL_BYTES and array.dtype.isbuiltin == 1:
             initializers.append(_external(name, array))
             weights[name] = array
         else:
@@ -101,11 +108,7 @@ def _external(name: str, array: Array) -> TensorProto:
 
 
 def _elem(dtype: str) -> int:
-    if dtype in ("str", "object", "string") or dtype.startswith("<U"):
-        return int(TensorProto.STRING)
-    return int(
-        getattr(TensorProto, {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper()))
-    )
+    return int(TensorProto.STRING) if dtype in ("str", "object") else _ELEMENT_TYPES[dtype]
 
 
 def _value_info(name: str, type: Type) -> ValueInfoProto:

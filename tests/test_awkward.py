@@ -98,12 +98,11 @@ def test_outputs_that_are_not_finite_agree_with_nothing() -> None:
 
 
 def test_an_output_that_mixes_the_batch_is_computed_by_the_sample() -> None:
-    tail = "y = MatMul(r, w1) m = ReduceMean<keepdims = 0>(y, axis)"
-    weights: dict[str, Array] = {**W, "axis": np.array([0], np.int64)}
+    tail = "y = MatMul(r, w1) m = ReduceMean<axes = [0], keepdims = 0>(y)"
     text = (
         f"g (float[n,8] x) => (float[n,4] y, float[4] m) {{ h = MatMul(x, w0) r = Relu(h) {tail} }}"
     )
-    graph = snnc.load(text_model(text, weights))
+    graph = snnc.load(text_model(text, W))
     outputs = run(graph, samples_of(ROWS, graph))
     np.testing.assert_allclose(outputs["m"], outputs["y"], rtol=1e-4, atol=1e-6)
     assert evaluate(graph, graph, samples_of(ROWS, graph), "m").samples == 40
@@ -138,9 +137,13 @@ def transformerish(layout: str) -> ModelProto:
     table = np.random.default_rng(4).standard_normal((30, 8)).astype(np.float32)
     table[29] = 1000.0
     consts: dict[str, Array] = {
-        **W, "table": table, "flat": np.array([-1, 8], np.int64), "cls": np.ones((1, 1, 8), np.float32),
-        "head": np.array([0], np.int64), "tail": np.array([1], np.int64),
-    }  # fmt: skip
+        **W,
+        "table": table,
+        "flat": np.array([-1, 8], np.int64),
+        "cls": np.ones((1, 1, 8), np.float32),
+        "head": np.array([0], np.int64),
+        "tail": np.array([1], np.int64),
+    }
     moves = {
         "samples": "e = Identity(t)",
         "positions": "e = Transpose<perm = [1, 0, 2]>(t)",
@@ -191,9 +194,12 @@ def external_model(directory: Path) -> Path:
     graph = helper.make_graph([node], "g", info[:1], info[1:], [tensor])
     path = directory / "m.onnx"
     onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), str(path),
-        save_as_external_data=True, location="out.onnx.data", size_threshold=0,
-    )  # fmt: skip
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]),
+        str(path),
+        save_as_external_data=True,
+        location="out.onnx.data",
+        size_threshold=0,
+    )
     return path
 
 
@@ -238,3 +244,41 @@ def test_names_of_neurons_and_polarities_are_checked() -> None:
             calibration=ROWS,
             polarity="sharde",  # type: ignore[arg-type]
         )
+
+
+def test_nodes_from_a_call_remember_it_and_can_be_kept_by_its_name() -> None:
+    functions = """<domain: "local", opset_import: ["" : 17]>
+        block (a, w, v) => (c) { b = MatMul (a, w) r = Relu (b) c = MatMul (r, v) }"""
+    body = "c = local.block (x, w0, w1) t = Tanh (c) y = MatMul (t, square)"
+    text = f"g (float[n,8] x) => (float[n,4] y) {{ {body} }}"
+    weights: dict[str, Array] = {**W, "square": np.eye(4, dtype=np.float32)}
+    source = text_model(text, weights, domains={"local": 1}, functions=functions)
+    source.graph.node[0].name = "first"
+    graph = snnc.load(source)
+    names = [node.loc.names for node in graph.nodes]
+    assert names[:3] == [
+        ("first/MatMul", "first"),
+        ("first/Relu", "first"),
+        ("first/MatMul#4", "first"),
+    ] or all(loc[-1] == "first" for loc in names[:3])
+    kept = snnc.compile(source, calibration=ROWS, keep=("first",), scale=0.3)
+    assert kept.report.sites == 1
+
+
+def test_damaged_artifacts_end_in_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    snnc.compile(mlp(out="float[n,4] y"), calibration=ROWS, scale=0.3).save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(damaged))
+        try:
+            graph = snnc.load(path)
+            run(graph, samples_of(ROWS, graph))
+        except snnc.CompileError:
+            refused += 1
+    assert refused > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from onnx import (
 )
 
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
+from snnc.errors import CompileError
 from snnc.frontend.flatten import flatten, inline_functions, name_nodes, stored_locs
-from snnc.frontend.legal import refuse, refuse_sequences, sort_nodes
+from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_nodes
 from snnc.frontend.read import read, without_weights
-from snnc.ir.functions import DOMAIN
+from snnc.ir.functions import DOMAIN, FUNCTIONS
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import make_neuron
-from snnc.ir.node import Activity, Array, Attribute, Coding, Loc, Neuron, Node, Op
+from snnc.ir.neuron import neuron_models
+from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Node, Op
+from snnc.ir.parse import make_node
 from snnc.ir.verify import SPIKE_KEEPING, verify
 from snnc.runtime import output_types
 from snnc.shapes import to_type, typed_values
@@ -32,13 +34,14 @@ def load(model: str | Path | ModelProto) -> Graph:
     holds something snnc cannot represent, naming the node.
     """
     proto, source = (model, "") if isinstance(model, ModelProto) else read(Path(model))
+    refuse_damaged(proto, source)
     skeleton, weights = without_weights(proto)
-    skeleton = inline_functions(skeleton, source)
     name_nodes(skeleton)
+    locs = stored_locs(skeleton, source)
+    skeleton = inline_functions(skeleton, source, locs)
     refuse(skeleton, source)
     sort_nodes(skeleton, source)
-    locs = stored_locs(skeleton)
-    skeleton = flatten(skeleton, source)
+    skeleton = flatten(skeleton, source, locs)
     refuse_sequences(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
     verify(graph, graph.stage)
@@ -94,17 +97,21 @@ def _build(
 def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
     outputs = tuple(t.name for t in node.outputs)
     inputs = tuple(t.name for t in node.inputs)
-    attrs = {key: _attribute(value) for key, value in node.attrs.items()}
+    try:
+        attrs = {str(key): _attribute(value) for key, value in node.attrs.items()}
+    except (TypeError, ValueError):
+        raise CompileError(
+            f"an attribute of node '{node.name}' is damaged", help="export the model again"
+        ) from None
     loc = Loc(locs.get(node.name, (node.name,)))
-    if node.domain == DOMAIN and "model" in attrs:
-        known = {f.name for f in fields(Activity)}
-        activity: Any = {k: attrs[k] for k in known & attrs.keys()}
-        parameters: Any = {k: v for k, v in attrs.items() if k not in known | {"model"}}
-        x, positive, negative = (*inputs, "", "")[:3]
-        model = make_neuron(str(attrs["model"]), **parameters)
-        return Neuron(
-            outputs, (x, positive, negative), loc, model, Activity(**activity) if activity else None
-        )
+    if node.domain == DOMAIN and node.op not in FUNCTIONS:
+        kind = str(attrs.pop("model", ""))
+        if kind not in neuron_models() or len(inputs) < 2:
+            raise CompileError(
+                f"node '{node.name}' ({node.op}) is no neuron that this version of snnc knows",
+                help="compile the network again",
+            )
+        return make_node(kind, outputs, inputs, loc, attrs)
     while inputs and not inputs[-1]:
         inputs = inputs[:-1]
     op_type = node.op if not node.domain or node.domain == "ai.onnx" else f"{node.domain}.{node.op}"

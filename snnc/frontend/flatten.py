@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -20,7 +21,6 @@ from onnx import (
     version_converter,
 )
 
-import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.errors import CompileError
 from snnc.export import LOC_KEY
 from snnc.frontend.legal import ONNX_DOMAINS, opset_of, refusal
@@ -28,6 +28,9 @@ from snnc.frontend.read import to_array
 from snnc.ir.functions import DOMAIN
 from snnc.ir.graph import OPSET
 from snnc.ir.node import Array
+
+Locs: TypeAlias = dict[str, tuple[str, ...]]
+"""Names of original nodes by the name of a node."""
 
 
 def name_nodes(model: ModelProto) -> None:
@@ -39,31 +42,65 @@ def name_nodes(model: ModelProto) -> None:
         seen.add(node.name)
 
 
-def stored_locs(model: ModelProto) -> dict[str, tuple[str, ...]]:
+def stored_locs(model: ModelProto, source: str) -> dict[str, tuple[str, ...]]:
     """Original node names that an artifact of snnc carries, by node name."""
-    return {
-        node.name: tuple(prop.value.split("\n"))
-        for node in model.graph.node
-        for prop in node.metadata_props
-        if prop.key == LOC_KEY
-    }
+    try:
+        return {
+            node.name: tuple(prop.value.split("\n"))
+            for node in model.graph.node
+            for prop in node.metadata_props
+            if prop.key == LOC_KEY
+        }
+    except UnicodeDecodeError:
+        raise CompileError(
+            "the names of original nodes are damaged", at=source or None, help="compile again"
+        ) from None
 
 
-def inline_functions(model: ModelProto, source: str) -> ModelProto:
+def inline_functions(model: ModelProto, source: str, locs: Locs) -> ModelProto:
     """Calls of model-local functions replaced by their bodies; snnc's own operations stay."""
     own = [(f.domain, f.name) for f in model.functions if f.domain == DOMAIN]
     if len(own) == len(model.functions):
         return model
+    local = {(f.domain, f.name) for f in model.functions} - set(own)
+    calls = [n for n in model.graph.node if (n.domain, n.op_type) in local]
     with _refusals_of_onnx(source):
-        return inliner.inline_selected_functions(model, own, exclude=True)
+        inlined = inliner.inline_selected_functions(model, own, exclude=True)
+    _name_bodies(model, inlined, calls, locs)
+    return inlined
 
 
-def flatten(model: ModelProto, source: str) -> ModelProto:
+def _name_bodies(
+    before: ModelProto, after: ModelProto, calls: Sequence[NodeProto], locs: Locs
+) -> None:
+    """Nodes that came out of a call are named 'call/node', and remember the call."""
+    called = {id(call) for call in calls}
+    kept = {n.output[0] for n in before.graph.node if id(n) not in called and n.output}
+    results = {value for call in calls for value in call.output}
+    producer = {value: node for node in after.graph.node for value in node.output if value}
+    taken = {node.name for node in after.graph.node if node.output and node.output[0] in kept}
+    named: set[str] = set()
+    for call in calls:
+        waiting = [value for value in call.output if value]
+        while waiting:
+            node = producer.get(waiting.pop())
+            if node is None or node.output[0] in kept | named:
+                continue
+            named.add(node.output[0])
+            label = f"{call.name}/{node.name or node.op_type}"
+            node.name = label if label not in taken else f"{label}#{len(taken)}"
+            taken.add(node.name)
+            locs[node.name] = (node.name, call.name)
+            waiting += [value for value in node.input if value not in results]
+
+
+def flatten(model: ModelProto, source: str, locs: Locs) -> ModelProto:
     """Everything in operations of opset 21, shapes inferred."""
     with _refusals_of_onnx(source):
-        model = _expand_operations(model, source)
+        model = _expand_operations(model, source, locs)
         if opset_of(model) != OPSET:
             model = version_converter.convert_version(_hoist_constants(model), OPSET)
+            name_nodes(model)
         model = _hoist_constants(model)
         return shape_inference.infer_shapes(model, data_prop=True)
 
@@ -75,7 +112,9 @@ def _refusals_of_onnx(source: str) -> Iterator[None]:
     except (
         RuntimeError,
         ValueError,
+        UnicodeDecodeError,
         onnx.checker.ValidationError,
+        shape_inference.InferenceError,
         version_converter.ConvertError,
     ) as error:
         raise CompileError(
@@ -85,7 +124,7 @@ def _refusals_of_onnx(source: str) -> Iterator[None]:
         ) from None
 
 
-def _expand_operations(model: ModelProto, source: str) -> ModelProto:
+def _expand_operations(model: ModelProto, source: str, locs: Locs) -> ModelProto:
     """Operations that opset 21 lacks (Attention, Swish ...) by ONNX's own function bodies."""
     version = opset_of(model)
     while found := [n for n in model.graph.node if _is_foreign(n, version)]:
@@ -99,8 +138,10 @@ def _expand_operations(model: ModelProto, source: str) -> ModelProto:
                     help=f"export the model with opset {OPSET} or lower",
                 )
             _write_defaults(node, schema)
-        model = _inline_bodies(model, {n.op_type for n in found})
-        name_nodes(model)
+        inlined = _inline_bodies(model, {n.op_type for n in found})
+        _name_bodies(model, inlined, found, locs)
+        name_nodes(inlined)
+        model = inlined
     return model
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 
-from onnx import AttributeProto, ModelProto, NodeProto, defs
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs
 
 from snnc.errors import CompileError
-from snnc.ir.functions import DOMAIN
+from snnc.ir.functions import DOMAIN, FUNCTIONS
 from snnc.ir.graph import OPSET
 
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -24,6 +24,48 @@ def refusal(message: str, node: NodeProto, source: str, help: str | None = None)
     """A CompileError that points at a node of the file."""
     of = f" of {source}" if source else ""
     return CompileError(message, at=f"node '{node.name}' ({node.op_type}){of}", help=help)
+
+
+def refuse_damaged(model: ModelProto, source: str) -> None:
+    """Raise for names that are no text and element types that do not exist.
+
+    protobuf hands such fields on as they are, and every later step would trip over them.
+    """
+    texts: list[object] = [
+        value
+        for message in (model, model.graph)
+        for field, value in message.ListFields()
+        if field.type == field.TYPE_STRING
+    ]
+    texts += [o.domain for o in model.opset_import]
+    types: list[int] = [tensor.data_type for tensor in model.graph.initializer]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        texts.append(value.name)
+        types.append(value.type.tensor_type.elem_type)
+        texts += [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+    for node in (*model.graph.node, *(n for f in model.functions for n in f.node)):
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        for attribute in node.attribute:
+            texts += [attribute.name, attribute.ref_attr_name]
+            if attribute.type == AttributeProto.STRING:
+                texts.append(_decoded(attribute.s))
+            types += [attribute.t.data_type] if attribute.HasField("t") else []
+        texts += [text for prop in node.metadata_props for text in (prop.key, prop.value)]
+    texts += [tensor.name for tensor in model.graph.initializer]
+    known = TensorProto.DataType.values()
+    if not all(isinstance(text, str) for text in texts) or not all(t in known for t in types):
+        raise CompileError(
+            "the model is damaged: it holds names or types that cannot be",
+            at=source or None,
+            help="export the model again, or check that the download is complete",
+        )
+
+
+def _decoded(text: bytes) -> str | None:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def refuse(model: ModelProto, source: str) -> None:
@@ -64,7 +106,17 @@ def _is_sparse(node: NodeProto, version: int) -> bool:
 def _is_unknown(node: NodeProto, version: int) -> bool:
     if node.domain in ONNX_DOMAINS:
         return not defs.has(node.op_type, version)
-    return node.domain not in (DOMAIN, "ai.onnx.ml") and not node.domain.startswith("com.microsoft")
+    if node.domain == DOMAIN:
+        return node.op_type not in FUNCTIONS and all(a.name != "model" for a in node.attribute)
+    return node.domain != "ai.onnx.ml" and not node.domain.startswith("com.microsoft")
+
+
+def _is_malformed(node: NodeProto, version: int) -> bool:
+    if node.domain not in ONNX_DOMAINS or not defs.has(node.op_type, version):
+        return False
+    schema = defs.get_schema(node.op_type, version)
+    few = len(node.input) < schema.min_input or len(node.output) < schema.min_output
+    return few or len(node.input) > schema.max_input or len(node.output) > schema.max_output
 
 
 _ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
@@ -78,6 +130,11 @@ _ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
         _is_unknown,
         "neither onnx nor the model defines the operation {}",
         "export the model with standard operations, or with a function that defines this one",
+    ),
+    (
+        _is_malformed,
+        "{} has the wrong number of inputs or outputs",
+        "check the file with onnx.checker and export the model again",
     ),
 )
 

@@ -14,7 +14,6 @@ from onnx import (
     numpy_helper,
 )
 
-import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.errors import CompileError
 from snnc.ir.node import Array
 

@@ -164,5 +164,7 @@ def same_mapping(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
 def same_value(a: Any, b: Any) -> bool:
     """Equality of type and value."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        return bool(a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes())
     return type(a) is type(b) and bool(a == b)

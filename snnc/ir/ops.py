@@ -124,7 +124,7 @@ def raw_values(graph: Graph) -> frozenset[str]:
     raw = {name for name in graph.inputs if graph.types[name].is_float}
     for node in graph.nodes:
         if isinstance(node, Op) and _stays_raw(graph, node, raw):
-            raw.update(name for name in node.outputs if graph.types[name].is_float)
+            raw.update(name for name in node.outputs if name and graph.types[name].is_float)
     return frozenset(raw)
 
 
