@@ -169,7 +169,7 @@ class _Counter:
     def __init__(self, graph: Graph, op: Op, kind: Kind) -> None:
         self._graph, self._op, self._kind = graph, op, kind
         self.shaped = tuple(v for v in (*multiplied(op), op.outputs[0]) if v in graph.types)
-        behind = (_neuron_behind(graph, v) for v in multiplied(op))
+        behind = (neuron_behind(graph, v) for v in multiplied(op))
         self._spiking = {place: source for place, source in enumerate(behind) if source}
         self._macs = 0.0
         self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
@@ -222,7 +222,7 @@ class _Counter:
         )
 
 
-def _neuron_behind(graph: Graph, value: str) -> str | None:
+def neuron_behind(graph: Graph, value: str) -> str | None:
     """The output of the layer of neurons that `value` holds the spikes of."""
     while value in graph.types and graph.types[value].coding is Coding.SPIKE:
         node = graph.producer[value]
@@ -264,7 +264,7 @@ def estimate(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Energy:
     for op, kind in classify(graph):
         full: dict[str, Any] = {v: graph.consts[v].shape for v in op.inputs if v in graph.consts}
         total = macs(op, full | dict(shapes))
-        sources = [graph.producer[s] for v in multiplied(op) if (s := _neuron_behind(graph, v))]
+        sources = [graph.producer[s] for v in multiplied(op) if (s := neuron_behind(graph, v))]
         active = [n.activity or Activity(0.0, 0.0) for n in sources if isinstance(n, Neuron)]
         spikes, events = _cheapest(active)
         layers.append(

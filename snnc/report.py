@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snnc.coverage import nominal_shapes
-from snnc.energy import Energy, classify, estimate, shaped_values
+from snnc.energy import Energy, classify, estimate, neuron_behind, shaped_values
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
+from snnc.ir.ops import multiplied
 from snnc.ir.text import format_node, format_type
 
 
@@ -81,7 +82,8 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
     total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
     rows = []
     for (op, kind), layer in zip(classify(graph), energy.layers, strict=True):
-        sources = [n for v in op.inputs if isinstance(n := graph.producer.get(v), Neuron)]
+        behind = (neuron_behind(graph, v) for v in multiplied(op))
+        sources = [n for v in behind if v and isinstance(n := graph.producer[v], Neuron)]
         share: float | None = round(100 * energy.picojoule(layer) / total, 2)
         for neuron in sources or (None,):
             rows.append([layer.name, op.op_type, kind, *_neuron_cells(graph, neuron), share])

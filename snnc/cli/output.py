@@ -27,6 +27,7 @@ class Progress:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._phase = ""
+        self._last = 0
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         if phase != self._phase:

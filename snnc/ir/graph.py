@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -176,10 +176,3 @@ class Graph:
         return CompileError(
             message, at=self.describe(node), line=format_node(self, node), help=help
         )
-
-    def walk_up(self, value: str, through: Iterable[str]) -> Iterator[Op]:
-        """The Ops that lead to `value` through first inputs, as long as their types are listed."""
-        through = frozenset(through)
-        while (op := self.op(value, *through)) is not None:
-            yield op
-            value = op.inputs[0]

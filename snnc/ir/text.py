@@ -70,7 +70,7 @@ def format_node(graph: Graph, node: Node) -> str:
         kind, attrs = "site", _site_attrs(node)
     else:
         kind, attrs = node.model.name, dict(node.model.parameters)
-        attrs |= _fields("", node.activity)
+        attrs |= _fields(node.activity)
     inputs = ", ".join(_name(n) if n else "_" for n in node.inputs)
     keys = ", ".join(f"{_quoted(k)}={_value(v)}" for k, v in attrs.items())
     braces = f" {{{keys}}}" if keys else ""
@@ -154,13 +154,13 @@ def _tensor(array: Array) -> str:
 
 def _site_attrs(site: Site) -> dict[str, Attribute]:
     attrs: dict[str, Attribute] = {"role": site.role}
-    attrs |= _fields("", site.statistics)
+    attrs |= _fields(site.statistics)
     if site.step is not None:
         attrs["step"] = site.step
     return attrs
 
 
-def _fields(prefix: str, record: Statistics | Activity | None) -> dict[str, Attribute]:
+def _fields(record: Statistics | Activity | None) -> dict[str, Attribute]:
     if record is None:
         return {}
-    return {prefix + f.name: getattr(record, f.name) for f in fields(record)}
+    return {f.name: getattr(record, f.name) for f in fields(record)}
