@@ -18,6 +18,9 @@ _MULTIPLIED = {
     "QLinearMatMul": ("MatMul", (0, 3)),
     "ConvInteger": ("Conv", (0, 1)),
     "QLinearConv": ("Conv", (0, 3)),
+    "com.microsoft.FusedMatMul": ("MatMul", (0, 1)),
+    "com.microsoft.FusedGemm": ("MatMul", (0, 1)),
+    "com.microsoft.FusedConv": ("Conv", (0, 1)),
     "LSTM": ("recurrent", (0, 1, 2)),
     "GRU": ("recurrent", (0, 1, 2)),
     "RNN": ("recurrent", (0, 1, 2)),
@@ -75,6 +78,9 @@ _WHY = {
     ),
     "interpolation of real activations": "Resize Upsample GridSample",
     "recurrent operator: its weights stay real": "LSTM GRU RNN",
+    "operator fused by onnxruntime: its weights stay real": (
+        "com.microsoft.FusedMatMul com.microsoft.FusedGemm com.microsoft.FusedConv"
+    ),
     "quantised operator: its weights stay as they are": (
         "MatMulInteger ConvInteger QLinearMatMul QLinearConv QuantizeLinear DequantizeLinear "
         "DynamicQuantizeLinear"
