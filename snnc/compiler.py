@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from snnc.energy import PJ_AC, PJ_MAC, Energy
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
-from snnc.frontend import load
+from snnc.files import require_writable
+from snnc.frontend import external_files, load
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
 from snnc.ir.node import Activity, Array, Neuron, Node
@@ -31,6 +32,9 @@ from snnc.search import GRID, Choice, choose_scale, with_scale
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
+
+FEW_SAMPLES = 50
+"""Below this many samples a fidelity of 0.98 cannot be told from 1: a warning says so."""
 
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
@@ -86,13 +90,18 @@ def coverage_summary(coverage: Coverage) -> dict[str, Any]:
 class SpikingNetwork:
     """A compiled network. graph: the spiking graph; ann: the network it came from; report."""
 
-    def __init__(self, graph: Graph, ann: Graph, report: CompileReport) -> None:
+    def __init__(
+        self, graph: Graph, ann: Graph, report: CompileReport, sources: tuple[Path, ...] = ()
+    ) -> None:
+        """sources: files it was made from, which `save` will not overwrite."""
         self.graph = graph
         self.ann = ann
         self.report = report
+        self._sources = sources
 
     def save(self, path: str | Path) -> None:
-        """Writes the ONNX artifact that stock onnxruntime runs."""
+        """Writes the ONNX artifact that stock onnxruntime runs; never over a file it came from."""
+        require_writable(Path(path), *self._sources)
         save_onnx(self.graph, path)
 
     def run(self, data: Source) -> dict[str, Array]:
@@ -124,6 +133,10 @@ def prepare(
     watch: Watcher | None = None,
 ) -> tuple[Graph, Graph]:
     """The network as loaded, and normalised with its sites placed: all that needs no data."""
+    if not isinstance(model, (str, Path, ModelProto, Graph)):
+        raise CompileError(
+            f"a {type(model).__name__} is no model", help="pass a path, a ModelProto or a Graph"
+        )
     ann = model if isinstance(model, Graph) else load(model)
     if ann.stage != Stage.ANN:
         raise CompileError(
@@ -143,7 +156,7 @@ def compile(
     fidelity: float = 0.98,
     percentile: float = 1.0,
     polarity: Polarity = "separate",
-    keep: tuple[str, ...] = (),
+    keep: str | Iterable[str] = (),
     encode_input: bool = False,
     mask_input: str | None = None,
     output: str | None = None,
@@ -159,6 +172,9 @@ def compile(
     """
     watch = watch or Watch()
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
+    if not isinstance(neuron, NeuronModel):
+        raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if not 0 < fidelity <= 1:
         raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
@@ -201,7 +217,10 @@ def compile(
         calibration_samples=reservoir.seen,
         warnings=tuple(_warnings(spiking, choice, fidelity, is_random)),
     )
-    return SpikingNetwork(spiking, ann, report)
+    sources = [Path(s) for s in (model, calibration) if isinstance(s, (str, Path))]
+    return SpikingNetwork(
+        spiking, ann, report, (*sources, *(f for s in sources[:1] for f in external_files(s)))
+    )
 
 
 def _with_activity(graph: Graph, samples: Samples, reservoir: Reservoir) -> Graph:
@@ -219,6 +238,10 @@ def _with_activity(graph: Graph, samples: Samples, reservoir: Reservoir) -> Grap
 
 def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: bool) -> list[str]:
     found = []
+    if choice is not None and choice.samples < FEW_SAMPLES:
+        found.append(
+            f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
+        )
     if is_random:
         found.append("calibrated on random numbers: the thresholds are meaningless")
     if choice is not None and not choice.reached:

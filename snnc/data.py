@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,6 +37,7 @@ class Samples:
     labels: Array | None = None
     single: bool = False
     splittable: bool = True
+    streamed_labels: list[Array] = field(default_factory=list)
 
     def size_of(self, feeds: Feeds) -> int:
         """Samples in a batch."""
@@ -43,14 +45,19 @@ class Samples:
 
     def class_labels(self, start: int, count: int) -> Array | None:
         """Labels of the samples from `start` on, where they are known."""
-        if self.labels is None:
+        labels = self.labels
+        if self.streamed_labels:
+            labels = np.concatenate(self.streamed_labels)
+        if labels is None:
             return None
-        if self.labels.dtype.kind not in "iu":
+        if labels.dtype.kind not in "iu":
             raise CompileError(
-                f"the labels are {self.labels.dtype}, not class indices",
+                f"the labels are {labels.dtype}, not class indices",
                 help="pass integer labels, or leave them out",
             )
-        return self.labels[start : start + count]
+        if len(labels) < start + count:
+            raise CompileError("some parts of the data stream have labels and some have none")
+        return labels[start : start + count]
 
 
 def samples_of(source: Source, graph: Graph) -> Samples:
@@ -258,17 +265,19 @@ def _from_stream(source: Iterable[Feeds], graph: Graph) -> Samples:
         raise CompileError("the data stream holds no samples", help="pass at least one sample")
     start = _stream_part(first, graph)
     used = False
+    labels: list[Array] = []
 
     def batches(size: int) -> Iterator[Feeds]:
         nonlocal used
         if used:
             raise CompileError("the data stream was read already", help="pass arrays or a path")
         used = True
-        yield from start.batches(size)
-        for feeds in stream:
-            yield from _stream_part(feeds, graph).batches(size)
+        for part in chain([start], (_stream_part(feeds, graph) for feeds in stream)):
+            if part.labels is not None:
+                labels.append(part.labels)
+            yield from part.batches(size)
 
-    return Samples(batches, None, None, start.single, start.splittable)
+    return Samples(batches, None, None, start.single, start.splittable, labels)
 
 
 def _stream_part(feeds: Feeds, graph: Graph) -> Samples:

@@ -68,14 +68,15 @@ def _onward(graph: Graph, op: Op) -> str:
 
 
 def decisions(rows: Array) -> Array | None:
-    """What rows [N, ...] decide: the largest entry of scores, whole numbers as they are.
+    """What rows decide: the largest of the scores [N, C], whole numbers [N, ...] as they are.
 
-    None for a single real number a sample, which decides nothing.
+    None for a single real number a sample, or an array of them, which decide nothing.
     """
     flat = rows.reshape(len(rows), -1)
     if flat.dtype.kind in "iub":
         return flat
-    return flat.argmax(axis=1)[:, None] if flat.shape[1] > 1 else None
+    one_row = flat.shape[1] > 1 and max(rows.shape[1:]) == flat.shape[1]
+    return flat.argmax(axis=1)[:, None] if one_row else None
 
 
 class Agreement:

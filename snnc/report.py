@@ -93,7 +93,7 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
 
 
 def _dims(shape: Iterable[int | str | None]) -> str:
-    return "x".join("?" if d is None else str(d) for d in shape)
+    return "x".join(str(d) if isinstance(d, int) else "?" for d in shape)
 
 
 def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:

@@ -282,3 +282,34 @@ def test_damaged_artifacts_end_in_one_error(tmp_path: Path) -> None:
         except snnc.CompileError:
             refused += 1
     assert refused > 0
+
+
+def test_the_library_protects_its_inputs_too(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(mlp(out="float[n,4] y"), str(path))
+    network = snnc.compile(path, calibration=ROWS, scale=0.3)
+    with pytest.raises(snnc.CompileError, match="would be overwritten"):
+        network.save(path)
+    network.save(tmp_path / "out.onnx")
+
+
+def test_streams_carry_their_labels() -> None:
+    network = snnc.compile(mlp(out="float[n,4] y"), calibration=ROWS, scale=0.3)
+    labels = network.run(ROWS)["y"].argmax(axis=1)
+    parts = [{"x": ROWS[i : i + 7], "labels": labels[i : i + 7]} for i in range(0, 40, 7)]
+    assert network.evaluate(iter(parts)).snn_top1 == 1.0
+    half = [parts[0], {"x": ROWS[7:9]}]
+    with pytest.raises(snnc.CompileError, match="some have none"):
+        network.evaluate(half)
+
+
+def test_few_samples_are_warned_of_and_odd_arguments_refused() -> None:
+    few = snnc.compile(mlp(out="float[n,4] y"), calibration=ROWS[:10])
+    assert any("10 samples only" in warning for warning in few.report.warnings)
+    with pytest.raises(snnc.CompileError, match="is no neuron model"):
+        snnc.compile(mlp(), neuron=snnc.SFN, calibration=ROWS)  # type: ignore[arg-type]
+    with pytest.raises(snnc.CompileError, match="is no model"):
+        snnc.compile(b"model", calibration=ROWS)  # type: ignore[arg-type]
+    with pytest.raises(snnc.CompileError, match="other values than 0 and 1"):
+        tokens = token_samples(2)
+        snnc.compile(transformerish("samples"), calibration=tokens, mask_input="ids")

@@ -64,13 +64,15 @@ def test_cosine_is_the_mean_over_samples_not_of_all_entries() -> None:
     assert agreement((mine, theirs)).cosine == 0.5
 
 
-def test_tensors_are_compared_sample_by_sample() -> None:
+def test_tensors_are_compared_sample_by_sample_but_decide_nothing() -> None:
     mine = np.zeros((2, 3, 4))
     mine[0, 1, 2] = mine[1, 0, 3] = 1
     theirs = mine.copy()
     theirs[1] *= -1
     score = agreement((mine, theirs))
-    assert (score.samples, score.argmax, score.cosine) == (2, 0.5, 0.0)
+    assert (score.samples, score.argmax, score.cosine) == (2, None, 0.0)
+    flat = agreement((mine.reshape(2, 12, 1, 1), theirs.reshape(2, 12, 1, 1)))
+    assert flat.argmax == 0.5
 
 
 @settings(deadline=None, max_examples=100)

@@ -93,7 +93,9 @@ _encode_option = click.option(
 )
 @_keep_option
 @_encode_option
-@click.option("--mask-input", metavar="NAME", help="Input whose zeros mark padding to leave out.")
+@click.option(
+    "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
+)
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
 @click.option(
     "--dump-after",

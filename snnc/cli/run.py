@@ -9,9 +9,11 @@ import click
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.data import samples_of
 from snnc.energy import PJ_AC, PJ_MAC
+from snnc.errors import CompileError
 from snnc.evaluation import evaluate, run
 from snnc.files import replacing, require_writable
 from snnc.frontend import load
+from snnc.ir.graph import Stage
 from snnc.npz import write_npz
 from snnc.report import energy_table, percent, table
 
@@ -98,6 +100,12 @@ def eval_command(
       snnc eval model.onnx model.snn.onnx --data test.npz
     """
     networks = load(ann), load(snn)
+    for file, graph, stage, what in (
+        (ann, networks[0], Stage.ANN, "the trained network"),
+        (snn, networks[1], Stage.SPIKING, "a network that snnc compiled"),
+    ):
+        if graph.stage != stage:
+            raise CompileError(f"'{file}' is not {what}", help="snnc eval ANN.onnx SNN.onnx")
     samples = samples_of(data, networks[0])
     with Progress() as progress:
         result = evaluate(
@@ -132,8 +140,8 @@ def eval_command(
         (f"same argmax of '{result.output}'", "", percent(result.agreement)),
         ("mean cosine to the ANN", "", f"{result.cosine:.4f}"),
         ("energy, a count of y as y additions", "100 %", percent(energy.ratio_spikes)),
-        ("energy, a count as one addition", "100 %", percent(energy.ratio_events)),
         ("  without analog MACs (eq. 44)", "100 %", percent(energy.ratio_spikes_eq44)),
+        ("energy, a count as one addition", "100 %", percent(energy.ratio_events)),
         ("analog MACs a sample", f"{energy.ann_macs:.4g}", f"{energy.analog_macs:.4g}"),
     ]
     click.echo(table(["", "ANN", "SNN"], rows))

@@ -44,6 +44,11 @@ class Masking:
                 f"mask input '{mask_input}' has shape {list(sample[mask_input].shape)}, "
                 "not [samples, positions]"
             )
+        if not np.isin(sample[mask_input], (0, 1)).all():
+            raise CompileError(
+                f"mask input '{mask_input}' holds other values than 0 and 1",
+                help="name the input that is 1 at real positions and 0 at padding",
+            )
         self._input = mask_input
         length = sample[mask_input].shape[1]
         once, short, twice = _probe(graph, tuple(sites), sample, length)

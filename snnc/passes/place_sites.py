@@ -74,10 +74,13 @@ class PlaceSites:
                     if graph.types[value].is_float:
                         found.setdefault(value, []).append(node)
         if not found:
+            direct = any(isinstance(n, Op) and activations(graph, n) for n in graph.nodes)
             raise CompileError(
                 "there is nothing to convert: no layer with weights computes on an activation",
                 at=graph.source or None,
-                help="layers that read the raw input are direct-coded; --encode-input encodes it",
+                help="layers that read the raw input are direct-coded; --encode-input encodes it"
+                if direct and not self.keep
+                else "snnc converts MatMul, Gemm, Conv, ConvTranspose and Einsum that are not kept",
             )
         return found
 
