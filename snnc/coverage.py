@@ -89,14 +89,14 @@ def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
 
 def _entries(graph: Graph) -> Iterable[Entry]:
     kinds: dict[str, Fate] = {op.outputs[0]: kind for op, kind in classify(graph)}
-    absorbed = _absorbed(graph)
+    absorbed, computed = _absorbed(graph), _from_data(graph)
     for node in graph.nodes:
         if not isinstance(node, Op):
             continue
         name, result = node.loc.names[0], node.outputs[0]
         if result in absorbed:
             yield Entry(name, node.op_type, "spiking")
-        elif node.op_type in LAYOUT or not _touches_floats(graph, node):
+        elif node.op_type in LAYOUT or not _computes(graph, node, computed):
             yield Entry(name, node.op_type, "layout")
         elif result in kinds and kinds[result] != "analog":
             yield Entry(name, node.op_type, kinds[result])
@@ -106,9 +106,21 @@ def _entries(graph: Graph) -> Iterable[Entry]:
             yield Entry(name, node.op_type, "analog", why)
 
 
-def _touches_floats(graph: Graph, op: Op) -> bool:
+def _computes(graph: Graph, op: Op, from_data: set[str]) -> bool:
+    """Whether an operation computes in real numbers on something that depends on the data."""
     values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
-    return any(graph.types[v].is_float for v in values) or bool(multiplied(op))
+    floats = any(graph.types[v].is_float for v in values) or bool(multiplied(op))
+    return floats and any(v in from_data for v in op.outputs)
+
+
+def _from_data(graph: Graph) -> set[str]:
+    """Values that depend on the contents of an input, not on its shape alone."""
+    found = set(graph.inputs)
+    for node in graph.nodes:
+        of_shape = isinstance(node, Op) and node.op_type in ("Shape", "Size")
+        if not of_shape and any(v in found for v in node.inputs):
+            found.update(v for v in node.outputs if v)
+    return found
 
 
 def _absorbed(graph: Graph) -> set[str]:

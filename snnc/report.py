@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snnc.coverage import nominal_shapes
-from snnc.energy import Energy, classify, estimate, neuron_behind, shaped_values
+from snnc.energy import Energy, Layer, classify, estimate, neuron_behind, shaped_values
+from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.ops import multiplied
@@ -71,25 +72,40 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
     Spikes per neuron are those measured on calibration data when the artifact was compiled; the
     share of energy, in percent, is estimated from them.
     """
-    shapes, _ = nominal_shapes(graph, shaped_values(graph))
-    energy = estimate(graph, shapes)
+    layers = _estimated(graph)
     if not graph.neurons:
         rows: list[list[object]] = [
-            [layer.name, layer.op_type, _dims(shapes[op.outputs[0]][1:]), int(layer.macs)]
-            for (op, _), layer in zip(classify(graph), energy.layers, strict=True)
+            [op.loc.names[0], op.op_type, _shape(graph, op.outputs[0]), layer and int(layer.macs)]
+            for (op, _), (layer, _) in zip(classify(graph), layers, strict=True)
         ]
         return ["layer", "op", "shape", "MACs"], rows
-    total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
     rows = []
-    for (op, kind), layer in zip(classify(graph), energy.layers, strict=True):
+    for (op, kind), (_, percentage) in zip(classify(graph), layers, strict=True):
         behind = (neuron_behind(graph, v) for v in multiplied(op))
         sources = [n for v in behind if v and isinstance(n := graph.producer[v], Neuron)]
-        share: float | None = round(100 * energy.picojoule(layer) / total, 2)
+        share = percentage
         for neuron in sources or (None,):
-            rows.append([layer.name, op.op_type, kind, *_neuron_cells(graph, neuron), share])
+            rows.append([op.loc.names[0], op.op_type, kind, *_neuron_cells(graph, neuron), share])
             share = None
     head = ["layer", "op", "kind", "shape", "neuron", "step+", "step-", "spikes/neuron", "energy %"]
     return head, rows
+
+
+def _estimated(graph: Graph) -> list[tuple[Layer | None, float | None]]:
+    """Every layer's operations and its percentage of the energy; None where no shape suits."""
+    try:
+        shapes, _ = nominal_shapes(graph, shaped_values(graph))
+    except CompileError:
+        return [(None, None) for _ in classify(graph)]
+    energy = estimate(graph, shapes)
+    total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
+    return [(x, round(100 * energy.picojoule(x) / total, 2)) for x in energy.layers]
+
+
+def _shape(graph: Graph, value: str) -> str:
+    """Shape of a value without the batch axis."""
+    shape = graph.types[value].shape
+    return "?" if shape is None else _dims(shape[1:])
 
 
 def _dims(shape: Iterable[int | str | None]) -> str:
@@ -101,9 +117,8 @@ def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:
         return [None] * 5
     steps = [float(graph.consts[s]) if s else None for s in neuron.inputs[1:]]
     activity: Activity | None = neuron.activity
-    shape = graph.types[neuron.outputs[0]].shape
     return [
-        "?" if shape is None else _dims(shape[1:]),
+        _shape(graph, neuron.outputs[0]),
         neuron.model.name,
         *steps,
         activity.spikes if activity else None,

@@ -15,7 +15,7 @@ from snnc.ir.node import Array, Type, real
 
 __all__ = ["Session", "batch_size", "evaluate_constants", "output_types", "shape_name"]
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 class Session:
@@ -87,7 +87,7 @@ def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
 
 def _options(optimize: bool) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY  # errors are raised, and said once
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options

@@ -313,3 +313,17 @@ def test_few_samples_are_warned_of_and_odd_arguments_refused() -> None:
     with pytest.raises(snnc.CompileError, match="other values than 0 and 1"):
         tokens = token_samples(2)
         snnc.compile(transformerish("samples"), calibration=tokens, mask_input="ids")
+
+
+def test_arithmetic_on_shapes_is_no_computing_on_activations() -> None:
+    """A scale taken from a shape at run time is layout; a scale taken from data is analog."""
+    body = (
+        "h = MatMul(x, w0) r = Relu(h) s = Shape(r) f = Cast<to = 1>(s) q = Sqrt(f) "
+        "p = MatMul(r, w1) m = ReduceMax<keepdims = 0>(q) y = Div(p, m)"
+    )
+    checked = snnc.compile(
+        text_model(f"g (float[n,8] x) => (float[n,4] y) {{ {body} }}", W),
+        calibration=ROWS,
+        scale=0.3,
+    )
+    assert {entry["op"] for entry in checked.report.coverage.analog} == {"Div"}
