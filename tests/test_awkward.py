@@ -318,7 +318,7 @@ def test_few_samples_are_warned_of_and_odd_arguments_refused() -> None:
 def test_arithmetic_on_shapes_is_no_computing_on_activations() -> None:
     """A scale taken from a shape at run time is layout; a scale taken from data is analog."""
     body = (
-        "h = MatMul(x, w0) r = Relu(h) s = Shape(r) f = Cast<to = 1>(s) q = Sqrt(f) "
+        "h = MatMul(x, w0) r = Relu(h) s = Shape(x) f = Cast<to = 1>(s) q = Sqrt(f) "
         "p = MatMul(r, w1) m = ReduceMax<keepdims = 0>(q) y = Div(p, m)"
     )
     checked = snnc.compile(
