@@ -1,6 +1,7 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
-from snnc.compiler import CompileReport, SpikingNetwork, Watch, compile
+from snnc.calibrated import CalibratedNetwork
+from snnc.compiler import CompileReport, SpikingNetwork, Watch, calibrate, compile
 from snnc.data import samples_of
 from snnc.energy import Energy
 from snnc.errors import CompileError
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SFN",
+    "CalibratedNetwork",
     "CompileError",
     "CompileReport",
     "Energy",
@@ -22,6 +24,7 @@ __all__ = [
     "NeuronModel",
     "SpikingNetwork",
     "Watch",
+    "calibrate",
     "compile",
     "evaluate",
     "load",

@@ -10,6 +10,7 @@ from typing import Any
 from onnx import ModelProto
 
 from snnc.backends.onnx_model import save_onnx
+from snnc.calibrated import CalibratedNetwork, calibrate_sites, with_scale
 from snnc.coverage import Coverage, coverage_of
 from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
@@ -22,13 +23,12 @@ from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibrate import Calibrate
+from snnc.passes.calibration import require_percentile
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import Watcher, run_passes
 from snnc.random_data import random_samples
-from snnc.reservoir import Reservoir
-from snnc.search import GRID, Choice, choose_scale, with_scale
+from snnc.search import GRID, Choice, choose_scale
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
@@ -147,6 +147,37 @@ def prepare(
     return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
 
 
+def calibrate(
+    model: str | Path | ModelProto | Graph,
+    *,
+    calibration: Source,
+    keep: str | Iterable[str] = (),
+    encode_input: bool = False,
+    mask_input: str | None = None,
+    watch: Watch | None = None,
+) -> CalibratedNetwork:
+    """The network with its sites, and what they saw on the calibration samples (see compile)."""
+    watch = watch or Watch()
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+    return _observed(ann, sited, calibration, mask_input, watch)
+
+
+def _observed(
+    ann: Graph, sited: Graph, calibration: Source, mask_input: str | None, watch: Watch
+) -> CalibratedNetwork:
+    samples = random_samples(ann) if _is_random(calibration) else samples_of(calibration, ann)
+
+    def progress(done: int) -> None:
+        watch.progress("calibrating", done, samples.count)
+
+    return calibrate_sites(ann, sited, samples, mask_input, progress)
+
+
+def _is_random(calibration: Source) -> bool:
+    return isinstance(calibration, str) and calibration == RANDOM
+
+
 def compile(
     model: str | Path | ModelProto | Graph,
     *,
@@ -174,31 +205,22 @@ def compile(
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
     if not isinstance(neuron, NeuronModel):
         raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if not 0 < fidelity <= 1:
         raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
+    require_percentile(percentile)
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
     output = primary_output(ann, output)
-    is_random = isinstance(calibration, str) and calibration == RANDOM
-    samples = random_samples(ann) if is_random else samples_of(calibration, ann)
-    reservoir = Reservoir()
-    calibrate = Calibrate(
-        samples,
-        percentile,
-        mask_input,
-        progress=lambda done: watch.progress("calibrating", done, samples.count),
-        observe=lambda feeds: reservoir.add(feeds, samples),
-    )
-    calibrated = run_passes(sited, (calibrate,), watch.graph)
-    kept = replace(samples, batches=reservoir.batches, count=len(reservoir), labels=None)
+    network = _observed(ann, sited, calibration, mask_input, watch)
+    calibrated = network.graph(percentile, watch.graph)
     choice = None
     if scale is None:
         choice = choose_scale(
             ann,
             calibrated,
             neuron,
-            kept,
+            network.samples,
             output,
             fidelity,
             polarity,
@@ -206,7 +228,8 @@ def compile(
         )
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph)
-    spiking = _with_activity(spiking, kept, reservoir)
+    reservoir = network.calibration.reservoir
+    spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
     report = CompileReport(
         neuron=neuron,
         sites=len(spiking.neurons),
@@ -215,7 +238,7 @@ def compile(
         output=output,
         coverage=coverage_of(sited, next(reservoir.batches(1))),
         calibration_samples=reservoir.seen,
-        warnings=tuple(_warnings(spiking, choice, fidelity, is_random)),
+        warnings=tuple(_warnings(spiking, choice, fidelity, _is_random(calibration))),
     )
     sources = [Path(s) for s in (model, calibration) if isinstance(s, (str, Path))]
     return SpikingNetwork(
@@ -223,9 +246,8 @@ def compile(
     )
 
 
-def _with_activity(graph: Graph, samples: Samples, reservoir: Reservoir) -> Graph:
-    """Every neuron with its mean activity on a part of the calibration samples."""
-    samples = replace(samples, batches=lambda size: reservoir.batches(size, ACTIVITY_SAMPLES))
+def _with_activity(graph: Graph, samples: Samples) -> Graph:
+    """Every neuron with its mean activity on `samples`."""
     activity: dict[str, Activity] = measure(graph, samples).activity()
 
     def rule(node: Node) -> Replacement | None:

@@ -41,7 +41,7 @@ class Samples:
 
     def size_of(self, feeds: Feeds) -> int:
         """Samples in a batch."""
-        return 1 if self.single else max((len(a) for a in feeds.values() if a.ndim), default=1)
+        return samples_in(feeds, self.single)
 
     def class_labels(self, start: int, count: int) -> Array | None:
         """Labels of the samples from `start` on, where they are known."""
@@ -58,6 +58,11 @@ class Samples:
         if len(labels) < start + count:
             raise CompileError("some parts of the data stream have labels and some have none")
         return labels[start : start + count]
+
+
+def samples_in(feeds: Feeds, single: bool) -> int:
+    """Samples in a batch. single: the model takes one sample at a time, without a sample axis."""
+    return 1 if single else max((len(a) for a in feeds.values() if a.ndim), default=1)
 
 
 def samples_of(source: Source, graph: Graph) -> Samples:

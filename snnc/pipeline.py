@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
@@ -37,13 +38,20 @@ def run_passes(graph: Graph, passes: Iterable[Pass], watch: Watcher | None = Non
     names the pass.
     """
     for step in passes:
-        try:
+        with named_in_errors(step.name):
             verify(graph, step.before)
             graph = step(graph)
             verify(graph, step.after)
-        except CompileError as error:
-            error.pass_name = error.pass_name or step.name
-            raise
         if watch is not None:
             watch(step.name, graph)
     return graph
+
+
+@contextmanager
+def named_in_errors(pass_name: str) -> Iterator[None]:
+    """A CompileError raised inside names the pass, unless it names one already."""
+    try:
+        yield
+    except CompileError as error:
+        error.pass_name = error.pass_name or pass_name
+        raise

@@ -6,27 +6,37 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snnc.data import Feeds, Samples
+from snnc.data import Feeds, Samples, samples_in
 from snnc.ir.node import Array
 
 
 class Reservoir:
-    """A uniform sample of a stream, of bounded size (Vitter's algorithm R, fixed seed)."""
+    """A uniform sample of a stream, of bounded size (Vitter's algorithm R, fixed seed).
 
-    def __init__(self, samples: int = 512, megabytes: int = 64) -> None:
-        self._limit, self._bytes = samples, megabytes * 2**20
+    single, splittable: of the samples it is offered (see Samples).
+    """
+
+    def __init__(
+        self,
+        single: bool = False,
+        splittable: bool = True,
+        *,
+        limit: int = 512,
+        megabytes: int = 64,
+    ) -> None:
+        self._single, self._splittable = single, splittable
+        self._limit, self._bytes = limit, megabytes * 2**20
         self._kept: list[dict[str, Array]] = []
-        self._splittable = True
         self._offered = 0
         self.seen = 0
         self._rng = np.random.default_rng(0)
 
-    def add(self, feeds: Feeds, samples: Samples) -> None:
+    def add(self, feeds: Feeds) -> None:
         """Offers every sample of a batch, or the batch as a whole if it must not be split."""
-        self.seen += samples.size_of(feeds)
-        self._splittable = samples.splittable
-        for i in range(samples.size_of(feeds) if samples.splittable else 1):
-            self._offer(feeds, i if samples.splittable else None)
+        count = samples_in(feeds, self._single)
+        self.seen += count
+        for i in range(count if self._splittable else 1):
+            self._offer(feeds, i if self._splittable else None)
 
     def _offer(self, feeds: Feeds, i: int | None) -> None:
         self._offered += 1
@@ -42,6 +52,16 @@ class Reservoir:
         self._kept.append(kept)
         size = sum(a.nbytes for a in kept.values())
         self._limit = min(self._limit, max(1, self._bytes // max(size, 1)))
+
+    def samples(self, limit: int | None = None) -> Samples:
+        """The kept samples (the first `limit`), as data of their own."""
+        count = len(self._kept[:limit])
+        return Samples(
+            lambda size: self.batches(size, limit),
+            count,
+            single=self._single,
+            splittable=self._splittable,
+        )
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[Feeds]:
         """The kept samples (the first `limit`), joined into batches where their shapes agree."""

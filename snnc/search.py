@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from snnc.calibrated import with_scale
 from snnc.data import Feeds, Samples
 from snnc.fidelity import Agreement, Measure, measure_of
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.node import Array
-from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.softmax_max import SoftmaxMax
-from snnc.passes.substitute import Substitute
-from snnc.pipeline import Watcher, run_passes
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
 
@@ -34,18 +31,6 @@ class Choice:
     measure: Measure
     reached: bool
     samples: int
-
-
-def with_scale(
-    calibrated: Graph,
-    neuron: NeuronModel,
-    scale: float,
-    polarity: Polarity,
-    watch: Watcher | None = None,
-) -> Graph:
-    """The spiking network for one scale factor, from a calibrated graph."""
-    passes = (AssignThresholds(neuron, scale, polarity), SoftmaxMax(neuron), Substitute(neuron))
-    return run_passes(calibrated, passes, watch)
 
 
 def choose_scale(

@@ -17,6 +17,7 @@ ROWS = [
     ["npz", "files", "data", "random_data", "reservoir"],
     ["frontend", "passes", "backends"],
     ["pipeline"],
+    ["calibrated"],
     ["synapses", "fidelity", "energy", "rows"],
     ["evaluation", "search"],
     ["coverage", "report"],

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 import snnc
+from snnc.calibrated import calibrate_sites
 from snnc.compiler import prepare
-from snnc.data import Feeds, Samples, samples_of
+from snnc.data import Feeds, samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Statistics
-from snnc.passes.calibrate import Calibrate
-from snnc.pipeline import run_passes
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session
 from tests.conftest import calibration_path, model_path
@@ -32,7 +31,7 @@ def statistics(graph: Graph) -> dict[str, Statistics]:
 def test_statistics_are_those_of_the_tapped_values() -> None:
     data = load("digits_cnn")
     ann, sited = prepare(model_path("digits_cnn"))
-    calibrated = run_passes(sited, (Calibrate(samples_of(data, ann), percentile=2.0),))
+    calibrated = calibrate_sites(ann, sited, samples_of(data, ann)).graph(percentile=2.0)
     values = Session(sited, taps=[s.inputs[0] for s in sited.sites]).run(data)
     for name, found in statistics(calibrated).items():
         pooled = np.sort(values[name].ravel())
@@ -64,8 +63,8 @@ def test_masked_positions_do_not_count(longer: int) -> None:
     found = []
     for data in (padded(0), padded(longer)):
         ann, sited = prepare(model_path("digits_encoder"))
-        calibrate = Calibrate(samples_of(data, ann), mask_input="attention_mask")
-        found.append(statistics(run_passes(sited, (calibrate,))))
+        network = calibrate_sites(ann, sited, samples_of(data, ann), "attention_mask")
+        found.append(statistics(network.graph()))
     assert found[0].keys() == found[1].keys()
     for name, before in found[0].items():
         after = found[1][name]
@@ -78,8 +77,8 @@ def test_without_the_mask_padding_counts() -> None:
     ann, sited = prepare(model_path("digits_encoder"))
     counts = []
     for mask in (None, "attention_mask"):
-        calibrate = Calibrate(samples_of(padded(8), ann), mask_input=mask)
-        counts.append(sum(s.count for s in statistics(run_passes(sited, (calibrate,))).values()))
+        network = calibrate_sites(ann, sited, samples_of(padded(8), ann), mask)
+        counts.append(sum(s.count for s in statistics(network.graph()).values()))
     assert counts[0] > counts[1]
 
 
@@ -92,11 +91,9 @@ def test_memory_does_not_grow_with_the_stream() -> None:
             yield {"input": images}
 
     def peak(repeats: int) -> int:
-        reservoir = Reservoir()
         samples = samples_of(stream(repeats), ann)
-        calibrate = Calibrate(samples, observe=lambda f: reservoir.add(f, samples))
         tracemalloc.start()
-        run_passes(sited, (calibrate,))
+        reservoir = calibrate_sites(ann, sited, samples).calibration.reservoir
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert (reservoir.seen, len(reservoir)) == (300 * repeats, 512)
@@ -107,16 +104,15 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 def test_the_reservoir_is_a_uniform_sample_within_its_bounds() -> None:
     values = np.arange(20_000, dtype=np.float32).reshape(-1, 1)
-    samples = Samples(lambda size: iter(()), None)
-    reservoir = Reservoir(samples=500)
+    reservoir = Reservoir(limit=500)
     for start in range(0, len(values), 64):
-        reservoir.add({"x": values[start : start + 64]}, samples)
+        reservoir.add({"x": values[start : start + 64]})
     kept = np.concatenate([f["x"] for f in reservoir.batches(64)]).ravel()
     assert kept.size == 500
     assert np.unique(kept).size == 500
     assert abs(kept.mean() - 10_000) < 1000
-    small = Reservoir(samples=500, megabytes=1)
-    small.add({"x": np.zeros((50, 2**17), np.float32)}, samples)
+    small = Reservoir(limit=500, megabytes=1)
+    small.add({"x": np.zeros((50, 2**17), np.float32)})
     assert len(small) == 2
 
 
@@ -135,7 +131,7 @@ def test_a_site_that_is_not_finite_is_named() -> None:
     ann, sited = prepare(model_path("digits_mlp"))
     huge = np.full((2, 64), 3e38, np.float32)
     with pytest.raises(snnc.CompileError) as raised:
-        run_passes(sited, (Calibrate(samples_of(huge, ann)),))
+        calibrate_sites(ann, sited, samples_of(huge, ann))
     assert raised.value.message == "the activation is not finite on a calibration sample"
     assert raised.value.at is not None
     assert raised.value.pass_name == "calibrate"

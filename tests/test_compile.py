@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 import snnc
+from snnc.calibrated import calibrate_sites, with_scale
 from snnc.compiler import prepare
 from snnc.data import Feeds, Source, samples_of
 from snnc.ir.node import Array
-from snnc.passes.calibrate import Calibrate
-from snnc.pipeline import run_passes
 from snnc.runtime import Session
-from snnc.search import with_scale
 from tests.conftest import DATA, calibration_path, held_out_path, model_path
 
 Compiled = Callable[[str], snnc.SpikingNetwork]
@@ -49,7 +47,7 @@ def test_with_sites_as_identity_the_network_is_the_ann(name: str) -> None:
     ann, sited = prepare(model_path(name))
     data = feeds(name, 16)
     expected = Session(ann).run(data)
-    calibrated = run_passes(sited, (Calibrate(samples_of(data, ann)),))
+    calibrated = calibrate_sites(ann, sited, samples_of(data, ann)).graph()
     for graph in (sited, calibrated):
         found = Session(graph).run(data)
         for output in ann.outputs:
@@ -89,7 +87,7 @@ def test_fine_steps_bring_the_spiking_network_to_the_ann() -> None:
     """Each output moves towards the trained network's as lambda falls."""
     path = calibration_path("digits_vit")
     ann, sited = prepare(model_path("digits_vit"))
-    calibrated = run_passes(sited, (Calibrate(samples_of(path, ann)),))
+    calibrated = calibrate_sites(ann, sited, samples_of(path, ann)).graph()
     data = feeds("digits_vit", 50)
     expected = Session(ann).run(data)["logits"]
     errors = []

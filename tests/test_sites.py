@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from snnc.calibrated import calibrate_sites, with_scale
 from snnc.coverage import Coverage, coverage_of
 from snnc.data import samples_of
 from snnc.errors import CompileError
@@ -17,7 +18,6 @@ from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Coding, Neuron, Op
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibrate import Calibrate
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.passes.softmax_max import SoftmaxMax
@@ -54,15 +54,13 @@ def stages(
     """The graph after every pass, by the names of the stages."""
     graph = load(source)
     seen: list[Graph] = []
-    passes = (
-        Normalize(),
-        PlaceSites(keep, encode_input),
-        Calibrate(samples_of(feeds, graph), percentile=0.0),
-        AssignThresholds(neuron, scale),
-        SoftmaxMax(neuron),
-        Substitute(neuron),
-    )
-    run_passes(graph, passes, lambda name, after: seen.append(after))
+
+    def watch(name: str, after: Graph) -> None:
+        seen.append(after)
+
+    sited = run_passes(graph, (Normalize(), PlaceSites(keep, encode_input)), watch)
+    network = calibrate_sites(graph, sited, samples_of(feeds, graph))
+    with_scale(network.graph(0.0, watch), neuron, scale, watch=watch)
     return seen
 
 
@@ -876,7 +874,7 @@ def test_every_stage_of_the_examples_runs(path: Path) -> None:
     steps: list[Callable[[Graph], Graph]] = [
         Normalize(),
         PlaceSites(),
-        Calibrate(samples_of(feeds, graph)),
+        lambda sited: calibrate_sites(graph, sited, samples_of(feeds, graph)).graph(),
         AssignThresholds(SFN(), 0.1),
         SoftmaxMax(SFN()),
     ]

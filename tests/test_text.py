@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snnc.calibrated import calibrate_sites, with_scale
 from snnc.data import samples_of
 from snnc.errors import CompileError
 from snnc.frontend import load
@@ -36,12 +37,8 @@ from snnc.ir.parse import parse_graph
 from snnc.ir.text import digest, format_graph
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import SFN
-from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibrate import Calibrate
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
-from snnc.passes.softmax_max import SoftmaxMax
-from snnc.passes.substitute import Substitute
 from snnc.pipeline import run_passes
 from snnc.random_data import random_feeds
 from tests.onnx_models import EXAMPLES, model
@@ -50,15 +47,10 @@ from tests.onnx_models import EXAMPLES, model
 def pipeline(graph: Graph, feeds: Mapping[str, Array], scale: float) -> dict[str, Graph]:
     """The graph after every pass, by the name of the pass."""
     neuron, seen = SFN(), dict[str, Graph]()
-    passes = (
-        Normalize(),
-        PlaceSites(),
-        Calibrate(samples_of(feeds, graph)),
-        AssignThresholds(neuron, scale),
-        SoftmaxMax(neuron),
-        Substitute(neuron),
-    )
-    run_passes(graph, passes, seen.__setitem__)
+    watch = seen.__setitem__
+    sited = run_passes(graph, (Normalize(), PlaceSites()), watch)
+    network = calibrate_sites(graph, sited, samples_of(feeds, graph))
+    with_scale(network.graph(watch=watch), neuron, scale, watch=watch)
     return seen
 
 
