@@ -84,6 +84,7 @@ def coverage_summary(coverage: Coverage) -> dict[str, Any]:
         "direct_coded": coverage.names("direct-coded"),
         "analog": coverage.analog,
         "open_dimensions_counted_as": coverage.open_dim,
+        "uncounted_macs": list(coverage.uncounted),
     }
 
 

@@ -12,7 +12,14 @@ from snnc.energy import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
-from snnc.ir.ops import LAYOUT, absorbed_rectifier, multiplied, operands, why_analog
+from snnc.ir.ops import (
+    LAYOUT,
+    absorbed_rectifier,
+    has_uncounted_macs,
+    multiplied,
+    operands,
+    why_analog,
+)
 from snnc.random_data import random_feeds
 from snnc.runtime import Session, shape_name
 
@@ -35,11 +42,16 @@ class Entry:
 @dataclass(frozen=True)
 class Coverage:
     """Fate of every operation; macs: multiply-accumulates of one sample by fate, at open_dim for
-    every open dimension (None where there is none); None where no sample could be run."""
+    every open dimension (None where there is none); None where no sample could be run.
+
+    uncounted: operations whose multiply-accumulates are missing in macs, because they depend on
+    the run (control flow) or on an operator of another domain.
+    """
 
     entries: tuple[Entry, ...]
     macs: Mapping[str, float] | None
     open_dim: int | None
+    uncounted: tuple[str, ...] = ()
 
     @property
     def spiking_fraction(self) -> float | None:
@@ -75,16 +87,18 @@ def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
     `sample` only where no such size suits the network.
     """
     entries = tuple(_entries(graph))
+    ops = [node for node in graph.nodes if isinstance(node, Op)]
+    uncounted = tuple(op.loc.names[0] for op in ops if has_uncounted_macs(graph, op))
     values = shaped_values(graph)
     try:
         shapes, open_dim = nominal_shapes(graph, values)
     except CompileError:
         if sample is None:
-            return Coverage(entries, None, None)
+            return Coverage(entries, None, None, uncounted)
         run = Session(graph, shapes_of=values).run(sample)
         shapes = {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}
         open_dim = None
-    return Coverage(entries, coverage_macs(graph, shapes), open_dim)
+    return Coverage(entries, coverage_macs(graph, shapes), open_dim, uncounted)
 
 
 def _entries(graph: Graph) -> Iterable[Entry]:
@@ -96,7 +110,7 @@ def _entries(graph: Graph) -> Iterable[Entry]:
         name, result = node.loc.names[0], node.outputs[0]
         if result in absorbed:
             yield Entry(name, node.op_type, "spiking")
-        elif node.op_type in LAYOUT or not _computes(graph, node, computed):
+        elif _is_layout(graph, node, computed):
             yield Entry(name, node.op_type, "layout")
         elif result in kinds and kinds[result] != "analog":
             yield Entry(name, node.op_type, kinds[result])
@@ -104,6 +118,28 @@ def _entries(graph: Graph) -> Iterable[Entry]:
             kept = bool(operands(node))
             why = "kept analog as asked" if kept else why_analog(node.op_type)
             yield Entry(name, node.op_type, "analog", why)
+        yield from _inside(node)
+
+
+def _inside(op: Op) -> Iterable[Entry]:
+    """The operations that a control-flow operation runs."""
+    for body in op.bodies.values():
+        for node in body.graph.nodes:
+            if not isinstance(node, Op):
+                continue
+            still = _is_layout(body.graph, node, set(node.outputs))
+            why = "" if still else f"inside {op.op_type} '{op.loc.names[0]}'"
+            fate: Fate = "layout" if still else "analog"
+            yield Entry(node.loc.names[0], node.op_type, fate, why)
+            yield from _inside(node)
+
+
+def _is_layout(graph: Graph, op: Op, computed: set[str]) -> bool:
+    """Whether an operation, with all that it runs, only places, selects or retypes numbers."""
+    if op.bodies:
+        inner = [(b.graph, node) for b in op.bodies.values() for node in b.graph.nodes]
+        return all(isinstance(n, Op) and _is_layout(g, n, set(n.outputs)) for g, n in inner)
+    return op.op_type in LAYOUT or not _computes(graph, op, computed)
 
 
 def _computes(graph: Graph, op: Op, from_data: set[str]) -> bool:

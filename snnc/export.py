@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from onnx import AttributeProto, TensorProto, ValueInfoProto, helper, numpy_help
 
 from snnc.ir.functions import DOMAIN, FUNCTIONS
 from snnc.ir.graph import OPSET, Graph
-from snnc.ir.node import Array, Attribute, Neuron, Node, Op, Type
+from snnc.ir.node import Array, Attribute, Body, Neuron, Node, Op, Type
 
 IR_VERSION = 10
 """Newest ONNX IR version that onnxruntime 1.20 loads."""
@@ -55,7 +55,7 @@ def export(
     free = frozenset(free)
     nodes = [_node(node) for node in graph.nodes]
     _make_names_unique(nodes)
-    inputs = [_value_info(name, graph.types[name]) for name in graph.inputs]
+    inputs = [value_info(name, graph.types[name]) for name in graph.inputs]
     inputs += [
         helper.make_tensor_value_info(n, _elem(str(graph.consts[n].dtype)), graph.consts[n].shape)
         for n in sorted(free)
@@ -83,7 +83,7 @@ def export(
     if not (extra_outputs or shapes_of):
         boundary = {*graph.inputs, *graph.outputs}
         proto.value_info.extend(
-            _value_info(n, t) for n, t in graph.types.items() if n not in boundary
+            value_info(n, t) for n, t in graph.types.items() if n not in boundary
         )
     model = helper.make_model(
         proto,
@@ -111,18 +111,24 @@ def _elem(dtype: str) -> int:
     return int(TensorProto.STRING) if dtype in ("str", "object") else _ELEMENT_TYPES[dtype]
 
 
-def _value_info(name: str, type: Type) -> ValueInfoProto:
+def value_info(name: str, type: Type) -> ValueInfoProto:
+    """The ONNX declaration of a value."""
     return helper.make_tensor_value_info(name, _elem(type.dtype), type.shape)
 
 
 def _output_info(graph: Graph, name: str) -> ValueInfoProto:
     if name in graph.types:
-        return _value_info(name, graph.types[name])
+        return value_info(name, graph.types[name])
+    if name not in graph.consts:  # of a type that only onnxruntime can tell
+        return ValueInfoProto(name=name)
     array = graph.consts[name]
     return helper.make_tensor_value_info(name, _elem(str(array.dtype)), array.shape)
 
 
-def _attribute(key: str, value: Attribute) -> AttributeProto:
+def _attribute(key: str, value: Attribute, captured: Sequence[str]) -> AttributeProto:
+    """captured: the values that bodies read from around them, last inputs of their operation."""
+    if isinstance(value, Body):
+        return helper.make_attribute(key, _body(value, captured))
     if isinstance(value, np.ndarray):
         return helper.make_attribute(key, numpy_helper.from_array(value))
     if value == ():
@@ -140,12 +146,36 @@ def _node(node: Node) -> onnx.NodeProto:
     else:
         domain, op_type, attrs = "", "Identity", {}
     inputs = list(node.inputs)
+    bodies = list(node.bodies.values()) if isinstance(node, Op) else []
+    explicit = len(inputs) - (bodies[0].captures if bodies else 0)
+    inputs, captured = inputs[:explicit], inputs[explicit:]
     while isinstance(node, Op) and inputs and not inputs[-1]:
         inputs.pop()
     proto = helper.make_node(op_type, inputs, node.outputs, name=node.loc.names[0], domain=domain)
-    proto.attribute.extend(_attribute(k, v) for k, v in attrs.items())
+    proto.attribute.extend(_attribute(k, v, captured) for k, v in attrs.items())
     proto.metadata_props.add(key=LOC_KEY, value="\n".join(node.loc.names))
     return proto
+
+
+def _body(body: Body, captured: Sequence[str]) -> onnx.GraphProto:
+    """A body under the names that its captured values have around it."""
+    graph = body.graph
+    own = len(graph.inputs) - body.captures
+    outer = dict(zip(graph.inputs[own:], captured, strict=True))
+    nodes = [
+        _node(replace(node, inputs=tuple(outer.get(v, v) for v in node.inputs)))
+        for node in graph.nodes
+    ]
+    _make_names_unique(nodes)
+    outputs = []
+    for place, name in enumerate(graph.outputs):
+        info = _output_info(graph, name)
+        if name in graph.inputs:  # handed through: an output is computed inside
+            info.name = f"{name}.{place}"
+            nodes.append(helper.make_node("Identity", [outer.get(name, name)], [info.name]))
+        outputs.append(info)
+    inputs = [value_info(name, graph.types[name]) for name in graph.inputs[:own]]
+    return helper.make_graph(nodes, graph.name, inputs, outputs)
 
 
 def _make_names_unique(nodes: Iterable[onnx.NodeProto]) -> None:

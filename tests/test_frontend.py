@@ -289,23 +289,6 @@ def test_functions_nobody_calls_do_not_matter() -> None:
     assert op_types(loaded(source)) == ["Relu"]
 
 
-def test_control_flow_inside_a_function_is_refused() -> None:
-    function = """
-    <domain: "local", opset_import: ["" : 17]>
-    Maybe (x) => (y) {
-        s = ReduceSum<keepdims = 0>(x)
-        zero = Constant<value_float = 0.0>()
-        c = Greater(s, zero)
-        y = If(c) <then_branch = t () => (a) { a = Relu(x) },
-                   else_branch = e () => (b) { b = Neg(x) }>
-    }
-    """
-    text = "g (float[N,4] x) => (float[N,4] y) { y = local.Maybe(x) }"
-    error = refusal(model(text, domains={"local": 1}, functions=function))
-    assert error.message == "If runs a subgraph, which snnc does not convert"
-    assert error.help
-
-
 # --- External data ------------------------------------------------------------------------------
 
 
@@ -598,33 +581,10 @@ def test_types_that_numpy_lacks_print_nothing(capfd: pytest.CaptureFixture[str])
 
 # --- Refusals -----------------------------------------------------------------------------------
 
-IF = (
-    "g (float[N,4] x, bool c) => (float[N,4] y) { h = Neg(x) "
-    "y = If(c) <then_branch = t () => (a) { a = Relu(h) },"
-    " else_branch = e () => (b) { b = Neg(h) }> }"
-)
-LOOP = (
-    "g (float[N,4] x) => (float[N,4] y) {"
-    " n = Constant<value_int = 3>() c = Constant<value = bool {1}>()"
-    " y = Loop(n, c, x) <body = l (int64 i, bool ci, float[N,4] s) => (bool co, float[N,4] so)"
-    " { co = Identity(ci) so = Relu(s) }> }"
-)
-SCAN = (
-    "g (float[3,4] x) => (float[4] y, float[3,4] z) {"
-    " i = Constant<value = float[4] {0, 0, 0, 0}>()"
-    " y, z = Scan<num_scan_inputs = 1,"
-    " body = l (float[4] s, float[4] e) => (float[4] so, float[4] o)"
-    " { so = Add(s, e) o = Identity(so) }>(i, x) }"
-)
 ZIPMAP = (
     "g (float[N,4] x) => (seq(map(int64, float)) y)"
     " { h = Relu(x) y = ai.onnx.ml.ZipMap<classlabels_int64s = [0, 1, 2, 3]>(h) }"
 )
-
-
-def named(source: ModelProto, name: str) -> ModelProto:
-    source.graph.node[-1].name = name
-    return source
 
 
 def sparse_initializer() -> ModelProto:
@@ -663,28 +623,14 @@ def damaged_constant() -> ModelProto:
 
 
 REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
-    "if": (
-        lambda: named(model(IF), "/block/If"),
-        "error: If runs a subgraph, which snnc does not convert\n"
-        "  at node '/block/If' (If)\n"
-        "  help: export the model without control flow (fixed options, torch.export)",
-    ),
-    "unnamed if": (
-        lambda: model(IF),
-        "error: If runs a subgraph, which snnc does not convert\n"
-        "  at node 'If#1' (If)\n"
-        "  help: export the model without control flow (fixed options, torch.export)",
-    ),
-    "loop": (
-        lambda: named(model(LOOP), "loop"),
-        "error: Loop runs a subgraph, which snnc does not convert\n"
-        "  at node 'loop' (Loop)\n"
-        "  help: export the model without control flow (fixed options, torch.export)",
-    ),
-    "scan": (
-        lambda: named(model(SCAN), "scan"),
-        "error: Scan runs a subgraph, which snnc does not convert\n"
-        "  at node 'scan' (Scan)\n"
+    "a graph of another domain": (
+        lambda: model(
+            "g (float[N,4] x) => (float[N,4] y) { y = com.microsoft.Each<body = t () => (a)"
+            " { a = Relu(x) }>(x) }",
+            domains={"com.microsoft": 1},
+        ),
+        "error: Each runs a subgraph, which snnc does not convert\n"
+        "  at node 'Each#0' (Each)\n"
         "  help: export the model without control flow (fixed options, torch.export)",
     ),
     "zip map": (
@@ -695,7 +641,7 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "sequence inside": (
         lambda: rows(
             "s = SplitToSequence<axis = 1>(x, two) zero = Constant<value_int = 0>()"
-            " y = SequenceAt(s, zero)",
+            " e = SequenceErase(s, zero) y = SequenceAt(e, zero)",
             {"two": np.array(2)},
         ),
         "error: 's' is not a tensor but a sequence_type\n"

@@ -215,7 +215,7 @@ def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
     assumed = "" if coverage.open_dim is None else f" (open dimensions as {coverage.open_dim})"
     analog = coverage.analog
     kinds = sorted({entry["op"] for entry in analog})
-    return [
+    rows = [
         (
             "spiking",
             f"{percent(coverage.spiking_fraction)} of the MACs behind the direct-coded "
@@ -228,3 +228,6 @@ def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
         ),
         ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),
     ]
+    if coverage.uncounted:
+        rows.append(("not counted", f"MACs of {', '.join(coverage.uncounted)}"))
+    return rows

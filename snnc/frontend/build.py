@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import (
-    ModelProto,
-)
+from onnx import ModelProto
 
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.errors import CompileError
-from snnc.frontend.flatten import flatten, inline_functions, name_nodes, stored_locs
+from snnc.frontend.bodies import put_back_bodies, take_out_subgraphs
+from snnc.frontend.flatten import (
+    flatten,
+    inline_functions,
+    name_nodes,
+    refusals_of_onnx,
+    stored_locs,
+)
 from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_nodes
 from snnc.frontend.read import read, without_weights
+from snnc.frontend.sequences import take_sequences_apart
 from snnc.ir.functions import DOMAIN, FUNCTIONS
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.neuron import neuron_models
@@ -35,17 +41,30 @@ def load(model: str | Path | ModelProto) -> Graph:
     """
     proto, source = (model, "") if isinstance(model, ModelProto) else read(Path(model))
     refuse_damaged(proto, source)
-    skeleton, weights = without_weights(proto)
-    name_nodes(skeleton)
-    locs = stored_locs(skeleton, source)
-    skeleton = inline_functions(skeleton, source, locs)
-    refuse(skeleton, source)
-    sort_nodes(skeleton, source)
-    skeleton = flatten(skeleton, source, locs)
-    refuse_sequences(skeleton, source)
-    graph = _build(skeleton, weights, locs, source)
+    graph = _graph(proto, source)
     verify(graph, graph.stage)
     return graph
+
+
+def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
+    """within: name of the node whose body the model is."""
+    skeleton, weights = without_weights(proto)
+    name_nodes(skeleton, within)
+    locs = stored_locs(skeleton, source)
+    skeleton = inline_functions(skeleton, source, locs)
+    take_sequences_apart(skeleton)
+    with refusals_of_onnx(source):
+        subgraphs = take_out_subgraphs(skeleton)
+    refuse(skeleton, source)
+    sort_nodes(skeleton, source)
+    skeleton = flatten(skeleton, source, locs, subgraphs)
+    refuse_sequences(skeleton, source)
+    graph = _build(skeleton, weights, locs, source)
+
+    def load_body(model: ModelProto, name: str) -> Graph:
+        return _graph(model, source, name)
+
+    return _typed(put_back_bodies(graph, subgraphs, proto, load_body))
 
 
 def _build(
@@ -72,7 +91,7 @@ def _build(
             spikes.update(node.outputs)
     for name in spikes & types.keys():
         types[name] = replace(types[name], coding=Coding.SPIKE)
-    graph = Graph(
+    return Graph(
         name=model.graph.name,
         inputs=tuple(i.name for i in model.graph.input if i.name not in weights),
         outputs=tuple(o.name for o in model.graph.output),
@@ -87,11 +106,14 @@ def _build(
         },
         source=source,
     ).pruned()
+
+
+def _typed(graph: Graph) -> Graph:
+    """The graph with the types that only onnxruntime can tell."""
     missing = [n for node in graph.nodes for n in node.outputs if n and n not in graph.types]
-    if missing:
-        found = output_types(graph, missing)
-        graph = replace(graph, types={**graph.types, **found})
-    return graph
+    if not missing:
+        return graph
+    return replace(graph, types={**graph.types, **output_types(graph, missing)})
 
 
 def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:

@@ -23,6 +23,7 @@ from onnx import (
 
 from snnc.errors import CompileError
 from snnc.export import LOC_KEY
+from snnc.frontend.bodies import Subgraphs, take_out_subgraphs
 from snnc.frontend.legal import ONNX_DOMAINS, opset_of, refusal
 from snnc.frontend.read import to_array
 from snnc.ir.functions import DOMAIN
@@ -33,12 +34,17 @@ Locs: TypeAlias = dict[str, tuple[str, ...]]
 """Names of original nodes by the name of a node."""
 
 
-def name_nodes(model: ModelProto) -> None:
-    """Every node gets a name of its own: unnamed ones 'OpType#index'."""
+def name_nodes(model: ModelProto, within: str = "") -> None:
+    """Every node gets a name of its own: unnamed ones 'OpType#index'.
+
+    within: name of the node whose body this is; those of an artifact hold it already.
+    """
     seen: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in seen:
             node.name = f"{node.name or node.op_type}#{index}"
+        if within and all(prop.key != LOC_KEY for prop in node.metadata_props):
+            node.name = f"{within}/{node.name}"
         seen.add(node.name)
 
 
@@ -64,7 +70,7 @@ def inline_functions(model: ModelProto, source: str, locs: Locs) -> ModelProto:
         return model
     local = {(f.domain, f.name) for f in model.functions} - set(own)
     calls = [n for n in model.graph.node if (n.domain, n.op_type) in local]
-    with _refusals_of_onnx(source):
+    with refusals_of_onnx(source):
         inlined = inliner.inline_selected_functions(model, own, exclude=True)
     _name_bodies(model, inlined, calls, locs)
     return inlined
@@ -94,10 +100,11 @@ def _name_bodies(
             waiting += [value for value in node.input if value not in results]
 
 
-def flatten(model: ModelProto, source: str, locs: Locs) -> ModelProto:
-    """Everything in operations of opset 21, shapes inferred."""
-    with _refusals_of_onnx(source):
+def flatten(model: ModelProto, source: str, locs: Locs, subgraphs: Subgraphs) -> ModelProto:
+    """Everything in operations of opset 21, shapes inferred; subgraphs of new ones are added."""
+    with refusals_of_onnx(source):
         model = _expand_operations(model, source, locs)
+        subgraphs |= take_out_subgraphs(model)
         if opset_of(model) != OPSET:
             model = version_converter.convert_version(_hoist_constants(model), OPSET)
             name_nodes(model)
@@ -106,7 +113,8 @@ def flatten(model: ModelProto, source: str, locs: Locs) -> ModelProto:
 
 
 @contextmanager
-def _refusals_of_onnx(source: str) -> Iterator[None]:
+def refusals_of_onnx(source: str) -> Iterator[None]:
+    """What onnx's tools raise, as a CompileError."""
     try:
         yield
     except (

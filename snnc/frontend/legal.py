@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, defs
 
 from snnc.errors import CompileError
 from snnc.ir.functions import DOMAIN, FUNCTIONS
@@ -13,6 +13,10 @@ from snnc.ir.graph import OPSET
 
 ONNX_DOMAINS = ("", "ai.onnx")
 """Both names of the default domain."""
+
+PLACEHOLDER = "ai.snnc.body"
+"""Domain of the operations that stand for If, Loop and Scan while onnx's tools run, which would
+lose or misread the graphs in them."""
 
 
 def opset_of(model: ModelProto) -> int:
@@ -31,27 +35,31 @@ def refuse_damaged(model: ModelProto, source: str) -> None:
 
     protobuf hands such fields on as they are, and every later step would trip over them.
     """
-    texts: list[object] = [
-        value
-        for message in (model, model.graph)
-        for field, value in message.ListFields()
-        if field.type == field.TYPE_STRING
-    ]
-    texts += [o.domain for o in model.opset_import]
-    types: list[int] = [tensor.data_type for tensor in model.graph.initializer]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        texts.append(value.name)
-        types.append(value.type.tensor_type.elem_type)
-        texts += [dim.dim_param for dim in value.type.tensor_type.shape.dim]
-    for node in (*model.graph.node, *(n for f in model.functions for n in f.node)):
-        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
-        for attribute in node.attribute:
-            texts += [attribute.name, attribute.ref_attr_name]
-            if attribute.type == AttributeProto.STRING:
-                texts.append(_decoded(attribute.s))
-            types += [attribute.t.data_type] if attribute.HasField("t") else []
-        texts += [text for prop in node.metadata_props for text in (prop.key, prop.value)]
-    texts += [tensor.name for tensor in model.graph.initializer]
+    texts: list[object] = [*_strings(model), *(o.domain for o in model.opset_import)]
+    types: list[int] = []
+    graphs = [model.graph]
+    nodes = [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            texts += _strings(graph)
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                texts.append(value.name)
+                types.append(value.type.tensor_type.elem_type)
+                texts += [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+            texts += [tensor.name for tensor in graph.initializer]
+            types += [tensor.data_type for tensor in graph.initializer]
+            nodes += graph.node
+        while nodes:
+            node = nodes.pop()
+            texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            texts += [text for prop in node.metadata_props for text in (prop.key, prop.value)]
+            for attribute in node.attribute:
+                texts += [attribute.name, attribute.ref_attr_name]
+                if attribute.type == AttributeProto.STRING:
+                    texts.append(_decoded(attribute.s))
+                types += [attribute.t.data_type] if attribute.HasField("t") else []
+                graphs += [attribute.g] if attribute.HasField("g") else []
     known = TensorProto.DataType.values()
     if not all(isinstance(text, str) for text in texts) or not all(t in known for t in types):
         raise CompileError(
@@ -59,6 +67,10 @@ def refuse_damaged(model: ModelProto, source: str) -> None:
             at=source or None,
             help="export the model again, or check that the download is complete",
         )
+
+
+def _strings(message: ModelProto | GraphProto) -> list[object]:
+    return [value for field, value in message.ListFields() if field.type == field.TYPE_STRING]
 
 
 def _decoded(text: bytes) -> str | None:
@@ -96,7 +108,12 @@ def refuse(model: ModelProto, source: str) -> None:
 
 
 def _has_subgraph(node: NodeProto, version: int) -> bool:
+    """Whether an operation other than ONNX's If, Loop and Scan runs a graph."""
     return any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+
+
+def _is_old_scan(node: NodeProto, version: int) -> bool:
+    return node.domain == PLACEHOLDER and node.op_type == "Scan" and version < 9
 
 
 def _is_sparse(node: NodeProto, version: int) -> bool:
@@ -108,7 +125,9 @@ def _is_unknown(node: NodeProto, version: int) -> bool:
         return not defs.has(node.op_type, version)
     if node.domain == DOMAIN:
         return node.op_type not in FUNCTIONS and all(a.name != "model" for a in node.attribute)
-    return node.domain != "ai.onnx.ml" and not node.domain.startswith("com.microsoft")
+    return node.domain not in ("ai.onnx.ml", PLACEHOLDER) and not node.domain.startswith(
+        "com.microsoft"
+    )
 
 
 def _is_malformed(node: NodeProto, version: int) -> bool:
@@ -124,6 +143,11 @@ _ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
         _has_subgraph,
         "{} runs a subgraph, which snnc does not convert",
         "export the model without control flow (fixed options, torch.export)",
+    ),
+    (
+        _is_old_scan,
+        "{} of opset 8 has a batch axis that later ones lack",
+        "export the model with opset 9 or higher",
     ),
     (_is_sparse, "the model stores sparse weights", "store them as dense constants"),
     (

@@ -158,9 +158,18 @@ class Graph:
     def fresh(self, base: str) -> str:
         """A value name not yet in use, as near to `base` as possible."""
         name, n = base, 1
-        while name in self.types or name in self.consts:
+        while name in self.names:
             name, n = f"{base}.{n}", n + 1
         return name
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all values, those inside bodies included."""
+        found = {*self.types, *self.consts}
+        for node in self.nodes:
+            if isinstance(node, Op):
+                found.update(*(body.graph.names for body in node.bodies.values()))
+        return frozenset(found)
 
     def describe(self, node: Node) -> str:
         """Where a node comes from, for error messages."""

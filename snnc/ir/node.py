@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from snnc.ir.graph import Graph
     from snnc.ir.neuron import NeuronModel
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Dim: TypeAlias = int | str | None
 Attribute: TypeAlias = (
-    int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
+    "int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array | Body"
 )
 
 
@@ -84,6 +85,20 @@ class Activity:
 
 
 @dataclass(frozen=True)
+class Body:
+    """What an If, Loop or Scan runs: a graph of operations without constants of its own.
+
+    captures: how many of the graph's last inputs are values of the surrounding graph; they are
+    the last inputs of the operation, too, so that nothing is read unseen.
+    """
+
+    graph: Graph
+    captures: int
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
 class Op:
     """An ONNX operation of opset 21 (or of the domain before the last dot of its type)."""
 
@@ -102,6 +117,11 @@ class Op:
         """A list of integers; an empty or absent one is the default."""
         value = self.attrs.get(name)
         return tuple(int(v) for v in value) if isinstance(value, tuple) and value else default
+
+    @property
+    def bodies(self) -> Mapping[str, Body]:
+        """The subgraphs it runs, by attribute."""
+        return {key: value for key, value in self.attrs.items() if isinstance(value, Body)}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Op):

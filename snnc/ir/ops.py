@@ -21,6 +21,7 @@ _MULTIPLIED = {
     "com.microsoft.FusedMatMul": ("MatMul", (0, 1)),
     "com.microsoft.FusedGemm": ("MatMul", (0, 1)),
     "com.microsoft.FusedConv": ("Conv", (0, 1)),
+    "DeformConv": ("Conv", (0, 1)),
     "LSTM": ("recurrent", (0, 1, 2)),
     "GRU": ("recurrent", (0, 1, 2)),
     "RNN": ("recurrent", (0, 1, 2)),
@@ -77,6 +78,8 @@ _WHY = {
         "NonMaxSuppression"
     ),
     "interpolation of real activations": "Resize Upsample GridSample",
+    "sampling positions that depend on the data": "DeformConv",
+    "control flow: what it runs stays real": "If Loop Scan",
     "recurrent operator: its weights stay real": "LSTM GRU RNN",
     "operator fused by onnxruntime: its weights stay real": (
         "com.microsoft.FusedMatMul com.microsoft.FusedGemm com.microsoft.FusedConv"
@@ -100,6 +103,21 @@ def multiplied(op: Op) -> tuple[str, ...]:
         return op.inputs if len(op.inputs) > 1 else ()
     positions = _MULTIPLIED[op.op_type][1] if op.op_type in _MULTIPLIED else ()
     return tuple(op.inputs[i] for i in positions)
+
+
+def has_uncounted_macs(graph: Graph, op: Op) -> bool:
+    """Whether an operation multiplies by weights in a way that `synapses` cannot count."""
+    if op.bodies:
+        return any(
+            bool(multiplied(node)) or has_uncounted_macs(body.graph, node)
+            for body in op.bodies.values()
+            for node in body.graph.nodes
+            if isinstance(node, Op)
+        )
+    if "." not in op.op_type or op.op_type in MULTIPLYING:
+        return False
+    weights = (graph.consts[v] for v in op.inputs if v in graph.consts)
+    return "coefficients" in op.attrs or any(w.ndim > 1 for w in weights)
 
 
 def operands(op: Op) -> tuple[str, ...]:

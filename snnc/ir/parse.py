@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from snnc.ir.node import (
     Activity,
     Array,
     Attribute,
+    Body,
     Coding,
     Dim,
     Loc,
@@ -32,12 +33,12 @@ from snnc.ir.tokens import Tokens
 
 def parse_graph(text: str, tensors: Mapping[str, Array]) -> Graph:
     """The graph that `format_graph` printed; `tensors` holds the constants shown as digests."""
-    parts = _Parts(tensors)
+    parts = [_Parts(tensors)]
     for number, line in enumerate(text.splitlines(), 1):
         tokens = Tokens(line, number)
         try:
             if tokens.items:
-                parts.read(tokens)
+                _read(parts, tokens)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise tokens.error(f"cannot be read ({error})") from None
         except CompileError as error:
@@ -45,7 +46,26 @@ def parse_graph(text: str, tensors: Mapping[str, Array]) -> Graph:
             raise
         if tokens.peek()[0] != "end":
             raise tokens.error(f"unexpected '{tokens.peek()[1]}'")
-    return parts.graph()
+    if len(parts) > 1:
+        raise CompileError("the text form ends inside a body")
+    return parts[0].graph()
+
+
+def _read(parts: list[_Parts], tokens: Tokens) -> None:
+    """Reads one line into the innermost of the graphs that are open."""
+    if tokens.accept("body"):
+        inner = _Parts({})
+        inner.head = {"name": tokens.text()}
+        inner.captures = int(tokens.text())
+        tokens.expect("{")
+        parts.append(inner)
+    elif tokens.accept("}"):
+        if len(parts) == 1:
+            raise tokens.error("no body is open")
+        parts[-2].add_body(parts[-1])
+        parts.pop()
+    else:
+        parts[-1].read(tokens)
 
 
 class _Parts:
@@ -59,6 +79,15 @@ class _Parts:
         self.nodes: list[Node] = []
         self.types: dict[str, Type] = {}
         self.consts: dict[str, Array] = {}
+        self.captures = 0
+
+    def add_body(self, inner: _Parts) -> None:
+        """A body of the node read last."""
+        owner = self.nodes[-1] if self.nodes else None
+        if not isinstance(owner, Op):
+            raise CompileError("a body belongs to an operation")
+        body = Body(inner.graph(), inner.captures)
+        self.nodes[-1] = replace(owner, attrs={**owner.attrs, str(inner.head["name"]): body})
 
     def read(self, tokens: Tokens) -> None:
         if tokens.accept("graph"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from snnc.ir.node import (
     Activity,
     Array,
     Attribute,
+    Body,
     Dim,
     Node,
     Op,
@@ -55,17 +57,31 @@ def format_graph(graph: Graph) -> str:
     keys = ", ".join(f"{key}={json.dumps(value)}" for key, value in head.items() if value)
     lines = [f"graph @{_name(graph.name)[1:]} {{{keys}}}"]
     lines += [f"const {_name(n)} : {_const(a)}" for n, a in graph.consts.items()]
-    lines += [f"in {_name(n)} : {format_type(graph.types[n])}" for n in graph.inputs]
-    lines += [format_node(graph, node) for node in graph.nodes]
-    lines += [f"out {_name(name)}" for name in graph.outputs]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_computation(graph)]) + "\n"
+
+
+def _computation(graph: Graph) -> Iterator[str]:
+    """Inputs, nodes, outputs; under a node the bodies it runs, indented."""
+    for name in graph.inputs:
+        yield f"in {_name(name)} : {format_type(graph.types[name])}"
+    for node in graph.nodes:
+        yield format_node(graph, node)
+        for key, body in node.bodies.items() if isinstance(node, Op) else ():
+            yield f"  body {_quoted(key)} {body.captures} {{"
+            yield from (f"    {line}" for line in _computation(body.graph))
+            yield "  }"
+    for name in graph.outputs:
+        yield f"out {_name(name)}"
 
 
 def format_node(graph: Graph, node: Node) -> str:
     """One node as text: results with types, operation, operands, attributes, origin."""
     results = ", ".join(_result(graph, n) if n else "_" for n in node.outputs)
     if isinstance(node, Op):
-        kind, attrs = node.op_type, dict(node.attrs)
+        kind = node.op_type
+        attrs: dict[str, Attribute] = {
+            key: v for key, v in node.attrs.items() if not isinstance(v, Body)
+        }
     elif isinstance(node, Site):
         kind, attrs = "site", _site_attrs(node)
     else:
@@ -137,7 +153,7 @@ def _float(value: float | np.floating[Any]) -> str:
     return text if any(c in text for c in ".en") else text + ".0"
 
 
-def _value(value: Attribute) -> str:
+def _value(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"tensor {_tensor(value)}"
     if isinstance(value, str):

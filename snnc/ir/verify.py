@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.node import Array, Coding, Neuron, Node, Op, Role, Site
+from snnc.ir.node import Array, Body, Coding, Neuron, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY
 
 SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast"}
@@ -60,6 +60,8 @@ def _verify_node(graph: Graph, node: Node, stage: Stage) -> None:
         raise graph.error("the node names no original ONNX node", node)
     if isinstance(node, Op):
         _verify_coding(graph, node)
+        for body in node.bodies.values():
+            _verify_body(graph, node, body)
     elif isinstance(node, Site):
         _verify_site(graph, node, stage)
     else:
@@ -76,6 +78,15 @@ def _verify_coding(graph: Graph, op: Op) -> None:
         spikes = bool(name) and graph.types[name].coding is Coding.SPIKE
         if spikes and not (op.op_type in SPIKE_KEEPING and spiking_input):
             raise graph.error(f"%{name} is typed as spikes but comes from no neuron", op)
+
+
+def _verify_body(graph: Graph, op: Op, body: Body) -> None:
+    inner = body.graph
+    if inner.consts or not all(isinstance(node, Op) for node in inner.nodes):
+        raise graph.error("a body holds operations only", op)
+    if not 0 <= body.captures <= min(len(inner.inputs), len(op.inputs)):
+        raise graph.error(f"a body cannot capture {body.captures} values", op)
+    verify(inner, Stage.ANN)
 
 
 def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from snnc.ir.graph import Graph, Stage
 from snnc.passes.normalize.batch_norm import fold_batch_norm_backward
 from snnc.passes.normalize.batch_norm_forward import fold_batch_norm_forward
+from snnc.passes.normalize.branches import take_branches
 from snnc.passes.normalize.constants import fold_constants
 from snnc.passes.normalize.gelu import recognise_gelu
 from snnc.passes.normalize.identity import drop_identities
@@ -19,6 +20,7 @@ from snnc.shapes import infer_types
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
+    take_branches,
     infer_types,
     drop_identities,
     recognise_gelu,
