@@ -10,6 +10,7 @@ from snnc.frontend import load
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
+from snnc.prepare import check
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "SpikingNetwork",
     "Watch",
     "calibrate",
+    "check",
     "compile",
     "evaluate",
     "load",

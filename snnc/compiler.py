@@ -18,15 +18,14 @@ from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
-from snnc.frontend import external_files, load
-from snnc.ir.graph import Graph, Replacement, Stage
+from snnc.frontend import external_files
+from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
-from snnc.passes.normalize import Normalize
-from snnc.passes.place_sites import PlaceSites
-from snnc.pipeline import Watcher, run_passes
+from snnc.pipeline import Watcher
+from snnc.prepare import prepare
 from snnc.random_data import random_samples
 from snnc.search import GRID, Choice, choose_scale
 
@@ -71,21 +70,9 @@ class CompileReport:
                 "target_met": chosen.reached,
             },
             "calibration_samples": self.calibration_samples,
-            **coverage_summary(self.coverage),
+            **self.coverage.summary(),
             "warnings": list(self.warnings),
         }
-
-
-def coverage_summary(coverage: Coverage) -> dict[str, Any]:
-    """The coverage, as both `snnc compile` and `snnc check` print it."""
-    return {
-        "spiking_fraction": coverage.spiking_fraction,
-        "direct_coded_fraction": coverage.direct_coded_fraction,
-        "direct_coded": coverage.names("direct-coded"),
-        "analog": coverage.analog,
-        "open_dimensions_counted_as": coverage.open_dim,
-        "uncounted_macs": list(coverage.uncounted),
-    }
 
 
 class SpikingNetwork:
@@ -124,28 +111,6 @@ class Watch:
 
     progress: Callable[[str, int, int | None], None] = lambda phase, done, total: None
     graph: Watcher | None = None
-
-
-def prepare(
-    model: str | Path | ModelProto | Graph,
-    *,
-    keep: tuple[str, ...] = (),
-    encode_input: bool = False,
-    watch: Watcher | None = None,
-) -> tuple[Graph, Graph]:
-    """The network as loaded, and normalised with its sites placed: all that needs no data."""
-    if not isinstance(model, (str, Path, ModelProto, Graph)):
-        raise CompileError(
-            f"a {type(model).__name__} is no model", help="pass a path, a ModelProto or a Graph"
-        )
-    ann = model if isinstance(model, Graph) else load(model)
-    if ann.stage != Stage.ANN:
-        raise CompileError(
-            "the model is a spiking network already",
-            at=ann.source or None,
-            help="pass the trained network it was compiled from",
-        )
-    return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
 
 
 def calibrate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from snnc.data import Feeds
 from snnc.energy import classify, coverage_macs, shaped_values
@@ -23,7 +23,7 @@ from snnc.ir.ops import (
 from snnc.random_data import random_feeds
 from snnc.runtime import Session, shape_name
 
-Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout"]
+Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout", "refused"]
 
 NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
 """Sizes tried in turn for dimensions that the model leaves open, when counting its MACs."""
@@ -31,12 +31,14 @@ NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
 
 @dataclass(frozen=True)
 class Entry:
-    """One operation: original name, type, what becomes of it and, if analog, why."""
+    """One operation: original name, type, what becomes of it; if analog or refused, why; if
+    refused, what to do next."""
 
     name: str
     op: str
     fate: Fate
     why: str = ""
+    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,16 @@ class Coverage:
     every open dimension (None where there is none); None where no sample could be run.
 
     uncounted: operations whose multiply-accumulates are missing in macs, because they depend on
-    the run (control flow) or on an operator of another domain.
+    the run (control flow) or on an operator of another domain. sites: layers of neurons.
+    refusal: why the network cannot be compiled, None if it can.
     """
 
     entries: tuple[Entry, ...]
     macs: Mapping[str, float] | None
     open_dim: int | None
     uncounted: tuple[str, ...] = ()
+    sites: int = 0
+    refusal: CompileError | None = None
 
     @property
     def spiking_fraction(self) -> float | None:
@@ -79,6 +84,17 @@ class Coverage:
     def names(self, fate: Fate) -> list[str]:
         return [e.name for e in self.entries if e.fate == fate]
 
+    def summary(self) -> dict[str, Any]:
+        """As `snnc compile` and `snnc check` print it."""
+        return {
+            "spiking_fraction": self.spiking_fraction,
+            "direct_coded_fraction": self.direct_coded_fraction,
+            "direct_coded": self.names("direct-coded"),
+            "analog": self.analog,
+            "open_dimensions_counted_as": self.open_dim,
+            "uncounted_macs": list(self.uncounted),
+        }
+
 
 def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
     """The coverage of a graph with sites.
@@ -94,11 +110,17 @@ def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
         shapes, open_dim = nominal_shapes(graph, values)
     except CompileError:
         if sample is None:
-            return Coverage(entries, None, None, uncounted)
+            return Coverage(entries, None, None, uncounted, len(graph.sites))
         run = Session(graph, shapes_of=values).run(sample)
         shapes = {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}
         open_dim = None
-    return Coverage(entries, coverage_macs(graph, shapes), open_dim, uncounted)
+    return Coverage(entries, coverage_macs(graph, shapes), open_dim, uncounted, len(graph.sites))
+
+
+def coverage_of_refused(error: CompileError) -> Coverage:
+    """The coverage of a network that some of its nodes keep from being read."""
+    entries = tuple(Entry(n.name, n.op, "refused", n.why, n.help) for n in error.refused)
+    return Coverage(entries, None, None, refusal=error)
 
 
 def _entries(graph: Graph) -> Iterable[Entry]:

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RefusedNode:
+    """A node of the file that snnc cannot represent: original name, type, why, what to do next."""
+
+    name: str
+    op: str
+    why: str
+    help: str
 
 
 class CompileError(Exception):
@@ -13,7 +24,8 @@ class CompileError(Exception):
     at: where, as the user knows it ("node '/fc1/Gemm' (Gemm) of mlp.onnx").
     line: the line of the intermediate representation concerned, if there is one.
     help: what to do next. known: the names that would have been right.
-    pass_name: the compiler pass that found it (filled in by the pipeline).
+    pass_name: the compiler pass that found it (filled in by the pipeline). refused: every node
+    that stands in the way, where the model as a whole is refused for some of its nodes.
     """
 
     def __init__(
@@ -25,6 +37,7 @@ class CompileError(Exception):
         help: str | None = None,
         known: Iterable[str] = (),
         pass_name: str | None = None,
+        refused: Iterable[RefusedNode] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -33,6 +46,7 @@ class CompileError(Exception):
         self.help = help
         self.known = tuple(known)
         self.pass_name = pass_name
+        self.refused = tuple(refused)
 
     def __str__(self) -> str:
         return self.render()
@@ -52,6 +66,10 @@ class CompileError(Exception):
             lines.append(f"  {place}")
         if self.line:
             lines.append(f"    {self.line}")
+        if len(self.refused) > 1:
+            others = [f"'{node.name}' ({node.op})" for node in self.refused[1:]]
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            lines.append(f"  also refused: {', '.join(others[:3])}{more}")
         if self.known:
             lines.append(f"  known: {', '.join(self.known)}")
         if self.help:

@@ -82,7 +82,12 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
     """onnxruntime's own words, on one line, under a message of ours."""
     words = " ".join(str(error).split())
-    return CompileError(f"{message}: {words}", at=graph.source or None)
+    return CompileError(
+        f"{message}: {words}",
+        at=graph.source or None,
+        help="a network must run in onnxruntime on the CPU to be compiled: try the model itself "
+        "there, or export it in float32",
+    )
 
 
 def _options(optimize: bool) -> Any:

@@ -21,6 +21,7 @@ ROWS = [
     ["synapses", "fidelity", "energy", "rows"],
     ["evaluation", "search"],
     ["coverage", "report"],
+    ["prepare"],
     ["compiler"],
     ["cli"],
 ]
@@ -32,7 +33,7 @@ DOORS = {
     "tqdm": {"cli"},
     "onnxruntime": {"runtime"},
     "onnx_graphsurgeon": {"frontend"},
-    "onnx": {"frontend", "export", "shapes", "backends", "compiler"},
+    "onnx": {"frontend", "export", "shapes", "backends", "prepare", "compiler"},
     "google": {"frontend"},
     "datasketches": {"passes"},
     "optuna": set[str](),

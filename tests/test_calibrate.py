@@ -8,10 +8,10 @@ import pytest
 
 import snnc
 from snnc.calibrated import calibrate_sites
-from snnc.compiler import prepare
 from snnc.data import Feeds, samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Statistics
+from snnc.prepare import prepare
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session
 from tests.conftest import calibration_path, model_path

@@ -8,9 +8,9 @@ import pytest
 
 import snnc
 from snnc.calibrated import calibrate_sites, with_scale
-from snnc.compiler import prepare
 from snnc.data import Feeds, Source, samples_of
 from snnc.ir.node import Array
+from snnc.prepare import prepare
 from snnc.runtime import Session
 from tests.conftest import DATA, calibration_path, held_out_path, model_path
 

@@ -8,7 +8,6 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import snnc
-from snnc.compiler import prepare
 from snnc.coverage import coverage_of
 from snnc.errors import CompileError
 from snnc.export import export
@@ -19,6 +18,7 @@ from snnc.ir.parse import parse_graph
 from snnc.ir.text import format_graph
 from snnc.ir.verify import verify
 from snnc.passes.normalize import Normalize
+from snnc.prepare import prepare
 from snnc.runtime import Session
 from tests.onnx_models import arrays, model, run_onnx
 

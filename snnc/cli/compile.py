@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import RANDOM, Watch, compile, coverage_summary, prepare
-from snnc.coverage import Coverage, coverage_of
+from snnc.compiler import RANDOM, Watch, compile
+from snnc.coverage import Coverage
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.ir.graph import Graph
@@ -16,6 +16,7 @@ from snnc.ir.neuron import Polarity, make_neuron
 from snnc.ir.text import format_graph
 from snnc.neurons.sfn import SFN
 from snnc.pipeline import PASS_NAMES
+from snnc.prepare import check
 from snnc.report import percent, table
 
 _CHOICES = SFN.choices()
@@ -184,31 +185,39 @@ def compile_command(
 @_encode_option
 @json_option
 def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_json: bool) -> None:
-    """Say what becomes of every operation of MODEL, without data.
+    """Say what becomes of every operation of MODEL, without data; exit with 1 if it is refused.
 
     \b
     Example:
       snnc check model.onnx
     """
-    _, sited = prepare(model, keep=keep, encode_input=encode_input)
-    coverage = coverage_of(sited)
+    coverage = check(model, keep=keep, encode_input=encode_input)
+    refusal = coverage.refusal
     if as_json:
         operations = [
-            {"name": e.name, "op": e.op, "fate": e.fate, "why": e.why} for e in coverage.entries
+            {"name": e.name, "op": e.op, "fate": e.fate, "why": e.why, "help": e.help}
+            for e in coverage.entries
         ]
+        refused = None
+        if refusal is not None:
+            refused = {"message": refusal.message, "at": refusal.at, "help": refusal.help}
         print_json(
             {
                 "model": str(model),
-                "sites": len(sited.sites),
-                **coverage_summary(coverage),
+                "sites": coverage.sites,
+                **coverage.summary(),
+                "refused": refused,
                 "operations": operations,
             }
         )
-        return
-    entries = [(e.name, e.op, e.fate, e.why) for e in coverage.entries]
-    click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
-    rows = [("neurons", f"{len(sited.sites)} layers"), *_coverage_rows(coverage)]
-    click.echo(table(["coverage", str(model)], rows))
+    else:
+        entries = [(e.name, e.op, e.fate, e.why) for e in coverage.entries]
+        click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
+        rows = [("neurons", f"{coverage.sites} layers"), *_coverage_rows(coverage)]
+        if not coverage.names("refused"):
+            click.echo(table(["coverage", str(model)], rows))
+    if refusal is not None:
+        raise refusal
 
 
 def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:

@@ -13,14 +13,11 @@ from onnx import ModelProto
 import snnc.neurons  # noqa: F401  (registers the neuron models that an artifact may name)
 from snnc.errors import CompileError
 from snnc.frontend.bodies import put_back_bodies, take_out_subgraphs
-from snnc.frontend.flatten import (
-    flatten,
-    inline_functions,
-    name_nodes,
-    refusals_of_onnx,
-    stored_locs,
-)
+from snnc.frontend.inline import expand_operations, inline_functions
 from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_nodes
+from snnc.frontend.naming import name_nodes, stored_locs
+from snnc.frontend.onnx_errors import refusals_of_onnx
+from snnc.frontend.opset import to_opset
 from snnc.frontend.read import read, without_weights
 from snnc.frontend.sequences import take_sequences_apart
 from snnc.ir.functions import DOMAIN, FUNCTIONS
@@ -57,7 +54,10 @@ def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
         subgraphs = take_out_subgraphs(skeleton)
     refuse(skeleton, source)
     sort_nodes(skeleton, source)
-    skeleton = flatten(skeleton, source, locs, subgraphs)
+    skeleton = expand_operations(skeleton, source, locs)
+    with refusals_of_onnx(source):
+        subgraphs |= take_out_subgraphs(skeleton)
+    skeleton = to_opset(skeleton, source)
     refuse_sequences(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
 

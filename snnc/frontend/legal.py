@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, defs
 
-from snnc.errors import CompileError
+from snnc.errors import CompileError, RefusedNode
 from snnc.ir.functions import DOMAIN, FUNCTIONS
 from snnc.ir.graph import OPSET
 
@@ -24,10 +24,21 @@ def opset_of(model: ModelProto) -> int:
     return int(next((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), OPSET))
 
 
-def refusal(message: str, node: NodeProto, source: str, help: str | None = None) -> CompileError:
+def refusal(message: str, node: NodeProto, source: str, help: str = "") -> CompileError:
     """A CompileError that points at a node of the file."""
+    return refusals([RefusedNode(node.name, node.op_type, message, help)], source)
+
+
+def refusals(nodes: Sequence[RefusedNode], source: str) -> CompileError:
+    """A CompileError that points at the first of the nodes and knows them all."""
+    first = nodes[0]
     of = f" of {source}" if source else ""
-    return CompileError(message, at=f"node '{node.name}' ({node.op_type}){of}", help=help)
+    return CompileError(
+        first.why,
+        at=f"node '{first.name}' ({first.op}){of}",
+        help=first.help or None,
+        refused=nodes,
+    )
 
 
 def refuse_damaged(model: ModelProto, source: str) -> None:
@@ -80,6 +91,33 @@ def _decoded(text: bytes) -> str | None:
         return None
 
 
+_NEW_TYPES = {
+    number: name
+    for name, number in TensorProto.DataType.items()
+    if number > TensorProto.INT4  # the newest of opset 21
+}
+
+
+def _refuse_new_types(model: ModelProto, source: str) -> None:
+    """Raise for element types that opset 21 lacks."""
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    found = [(v.type.tensor_type.elem_type, f"'{v.name}'") for v in values]
+    found += [(tensor.data_type, f"weight '{tensor.name}'") for tensor in model.graph.initializer]
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("to", "dtype", "output_dtype", "value"):
+                held = max(attribute.i, attribute.t.data_type)
+                found.append((held, f"node '{node.name}' ({node.op_type})"))
+    for number, where in found:
+        if number in _NEW_TYPES:
+            raise CompileError(
+                f"{where} holds numbers of type {_NEW_TYPES[number]}, which came after opset "
+                f"{OPSET}",
+                at=source or None,
+                help="export the model with 4-bit or wider integers, or in floating point",
+            )
+
+
 def refuse(model: ModelProto, source: str) -> None:
     """Raise for what the intermediate representation cannot hold."""
     version = opset_of(model)
@@ -97,14 +135,19 @@ def refuse(model: ModelProto, source: str) -> None:
                 at=source or None,
                 help="export plain tensors (skl2onnx: options={'zipmap': False})",
             )
+    _refuse_new_types(model, source)
     if model.graph.sparse_initializer:
         raise CompileError(
             "the model stores sparse weights", help="store them as dense initializers"
         )
-    for node in model.graph.node:
-        for illegal, message, help in _ILLEGAL:
-            if illegal(node, version):
-                raise refusal(message.format(node.op_type), node, source, help)
+    refused = [
+        RefusedNode(node.name, node.op_type, message.format(node.op_type), help)
+        for node in model.graph.node
+        for illegal, message, help in _ILLEGAL
+        if illegal(node, version)
+    ]
+    if refused:
+        raise refusals(refused, source)
 
 
 def _has_subgraph(node: NodeProto, version: int) -> bool:

@@ -73,15 +73,6 @@ class PlaceSites:
                 for value in dict.fromkeys(values):
                     if graph.types[value].is_float:
                         found.setdefault(value, []).append(node)
-        if not found:
-            direct = any(isinstance(n, Op) and activations(graph, n) for n in graph.nodes)
-            raise CompileError(
-                "there is nothing to convert: no layer with weights computes on an activation",
-                at=graph.source or None,
-                help="layers that read the raw input are direct-coded; --encode-input encodes it"
-                if direct and not self.keep
-                else "snnc converts MatMul, Gemm, Conv, ConvTranspose and Einsum that are not kept",
-            )
         return found
 
     def _is_kept(self, op: Op) -> bool:
@@ -106,6 +97,21 @@ class PlaceSites:
                 )
             message = unknown_name("node in --keep", pattern, everything).message
             raise CompileError(message, help="node names: snnc inspect MODEL")
+
+
+def nothing_to_convert(graph: Graph, keep: tuple[str, ...]) -> CompileError | None:
+    """The error for a network in which no site was placed; None if there is one."""
+    if graph.sites:
+        return None
+    direct = any(isinstance(n, Op) and activations(graph, n) for n in graph.nodes)
+    return CompileError(
+        "there is nothing to convert: no layer with weights computes on an activation",
+        at=graph.source or None,
+        help="layers that read the raw input are direct-coded; --encode-input encodes it"
+        if direct and not keep
+        else "snnc converts MatMul, Gemm, Conv, ConvTranspose and Einsum that are not kept",
+        pass_name=PlaceSites.name,
+    )
 
 
 def _matches(name: str, pattern: str) -> bool:

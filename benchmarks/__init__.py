@@ -1,0 +1,1 @@
+"""Programs that measure the compiler and write the tables of docs/."""

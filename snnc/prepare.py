@@ -1,0 +1,75 @@
+"""All that needs no data: a network normalised, its sites placed, what will become of each node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from snnc.coverage import Coverage, coverage_of, coverage_of_refused
+from snnc.errors import CompileError
+from snnc.frontend import load
+from snnc.ir.graph import Graph, Stage
+from snnc.passes.normalize import Normalize
+from snnc.passes.place_sites import PlaceSites, nothing_to_convert
+from snnc.pipeline import Watcher, run_passes
+
+
+def prepare(
+    model: str | Path | ModelProto | Graph,
+    *,
+    keep: tuple[str, ...] = (),
+    encode_input: bool = False,
+    watch: Watcher | None = None,
+) -> tuple[Graph, Graph]:
+    """The network as loaded, and normalised with its sites placed.
+
+    Raises CompileError for what cannot be compiled, a network without sites included.
+    """
+    ann, sited = _sited(model, keep, encode_input, watch)
+    refusal = nothing_to_convert(sited, keep)
+    if refusal is not None:
+        raise refusal
+    return ann, sited
+
+
+def check(
+    model: str | Path | ModelProto | Graph,
+    *,
+    keep: str | Iterable[str] = (),
+    encode_input: bool = False,
+) -> Coverage:
+    """What will become of every operation; `refusal` is set if the network cannot be compiled.
+
+    Raises CompileError for a file that is no network at all.
+    """
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    try:
+        _, sited = _sited(model, keep, encode_input, None)
+    except CompileError as error:
+        if not error.refused:
+            raise
+        return coverage_of_refused(error)
+    return replace(coverage_of(sited), refusal=nothing_to_convert(sited, keep))
+
+
+def _sited(
+    model: str | Path | ModelProto | Graph,
+    keep: tuple[str, ...],
+    encode_input: bool,
+    watch: Watcher | None,
+) -> tuple[Graph, Graph]:
+    if not isinstance(model, (str, Path, ModelProto, Graph)):
+        raise CompileError(
+            f"a {type(model).__name__} is no model", help="pass a path, a ModelProto or a Graph"
+        )
+    ann = model if isinstance(model, Graph) else load(model)
+    if ann.stage != Stage.ANN:
+        raise CompileError(
+            "the model is a spiking network already",
+            at=ann.source or None,
+            help="pass the trained network it was compiled from",
+        )
+    return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
