@@ -43,6 +43,15 @@ def _is_number(text: str) -> bool:
     )
 
 
+NAME_WIDTH = 60
+
+
+def short(name: str) -> str:
+    """A name for a table: of a long one the middle is left out (--json gives it whole)."""
+    half = NAME_WIDTH // 2
+    return name if len(name) <= NAME_WIDTH else f"{name[: half - 1]}…{name[-half:]}"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage; '-' where there is none."""
     return "-" if share is None else f"{100 * share:.2f} %"

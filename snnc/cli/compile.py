@@ -17,7 +17,7 @@ from snnc.ir.text import format_graph
 from snnc.neurons.sfn import SFN
 from snnc.pipeline import PASS_NAMES
 from snnc.prepare import check
-from snnc.report import percent, table
+from snnc.report import percent, short, table
 
 _CHOICES = SFN.choices()
 
@@ -211,7 +211,7 @@ def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_jso
             }
         )
     else:
-        entries = [(e.name, e.op, e.fate, e.why) for e in coverage.entries]
+        entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
         click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
         rows = [("neurons", f"{coverage.sites} layers"), *_coverage_rows(coverage)]
         if not coverage.names("refused"):
@@ -233,7 +233,7 @@ def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
         (
             "direct-coded",
             f"{percent(coverage.direct_coded_fraction)} of all MACs: "
-            f"{', '.join(coverage.names('direct-coded')) or 'none'}",
+            f"{', '.join(map(short, coverage.names('direct-coded'))) or 'none'}",
         ),
         ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),
     ]
