@@ -28,7 +28,7 @@ from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import Watcher, run_passes
 from snnc.random_data import random_samples
-from snnc.search import GRID, Choice, choose_scale
+from snnc.search import GRID, Choice, choose_scale, require_fidelity
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
@@ -205,8 +205,7 @@ def compile(
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
     if not isinstance(neuron, NeuronModel):
         raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
-    if not 0 < fidelity <= 1:
-        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
+    require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)

@@ -19,8 +19,10 @@ ROWS = [
     ["pipeline"],
     ["calibrated"],
     ["synapses", "fidelity", "energy", "rows"],
-    ["evaluation", "search"],
-    ["coverage", "report"],
+    ["evaluation", "search", "sites", "diagnosis"],
+    ["site_errors", "curves"],
+    ["histogram"],
+    ["coverage", "report", "plots"],
     ["compiler"],
     ["cli"],
 ]
@@ -35,6 +37,7 @@ DOORS = {
     "onnx": {"frontend", "export", "shapes", "backends", "compiler"},
     "google": {"frontend"},
     "datasketches": {"passes"},
+    "matplotlib": {"plots"},
     "optuna": set[str](),
     "networkx": set[str](),
 }
