@@ -30,6 +30,9 @@ FORMATS: dict[str, dict[str, Any]] = {
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 """Distinguishable with every kind of colour vision (Okabe and Ito 2008)."""
 
+_BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+"""Behind a number, so that a line does not cross it out."""
+
 _STYLE = {
     "svg.hashsalt": "snnc",
     "font.size": 9,
@@ -136,26 +139,17 @@ def _draw_ablation(figure: Figure, study: Study) -> None:
     names = list(dict.fromkeys(str(p.neuron.parameters["levels"]) for p in study.points))
     place, half = np.arange(len(names)), len(study.points) // 2
     groups = (
-        (study.points[:half], "without scaling (λ = 1)", BLUE, "", -0.2),
-        (study.points[half:], "with λ chosen", ORANGE, "//", 0.2),
+        (study.points[:half], "without scaling (λ = 1)", BLUE, -0.2),
+        (study.points[half:], "with λ chosen", ORANGE, 0.2),
     )
-    for points, label, colour, hatch, shift in groups:
-        style: dict[str, Any] = {"width": 0.38, "color": colour, "hatch": hatch, "label": label}
-        style |= {"edgecolor": "white"}
+    for points, label, colour, shift in groups:
         metric = _metric(study, [p.metric for p in points])
         ratios = [p.result.energy.ratio_spikes for p in points]
-        for axes, heights, form in ((above, metric, "%.3g"), (below, ratios, "%.2g")):
-            axes.bar_label(axes.bar(place + shift, heights, **style), fmt=form, fontsize=8)
+        for axes, heights, form in ((above, metric, "%.3g"), (below, ratios, "%.2f")):
+            bars = axes.bar(place + shift, heights, width=0.38, color=colour, label=label)
+            axes.bar_label(bars, fmt=form, fontsize=8, padding=2, bbox=_BLANK)
         for x, point in zip(place + shift, points, strict=True):
-            below.annotate(
-                f"λ {point.scale:.2g}",
-                (x, 0),
-                (0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color="white",
-            )
+            _note(below, x, f"λ {point.scale:.2g}")
     _metric_panel(above, study)
     below.set_ylabel("energy (spikes) / ANN's")
     below.set_xticks(place, names)
@@ -163,30 +157,27 @@ def _draw_ablation(figure: Figure, study: Study) -> None:
     for axes in (above, below):
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
-    above.legend(frameon=False, fontsize=8, loc="lower right", ncols=3)
+    above.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+
+
+def _note(axes: Axes, x: float, text: str) -> None:
+    """A small text in the foot of the bar at x."""
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
+    axes.annotate(text, (x, 0), (0, 3), fontsize=7, color="white", **place)
 
 
 def _draw_histogram(figure: Figure, found: Histogram) -> None:
     above, below = figure.subplots(2, 1)
     edges = np.array(found.edges)
-    above.stairs(np.array(found.activations), edges, fill=True, color=BLUE, label="ANN")
-    lines = [
-        (sign * theta, sign) for theta, sign in zip(found.theta, (1, -1), strict=True) if theta
-    ]
-    for position, sign in lines:
-        label = "threshold θ" if sign == lines[0][1] else None
-        above.axvline(position, color=ORANGE, ls="--", lw=1.4, label=label)
+    tally = np.maximum(found.activations, 0.5)
+    above.stairs(tally, edges, baseline=0.5, fill=True, color=BLUE, label="ANN")
+    theta = zip(found.theta, (1, -1), strict=True)
+    for at in (position := [sign * size for size, sign in theta if size]):
+        label = "threshold θ" if at == position[0] else None
+        above.axvline(at, color=ORANGE, ls="--", lw=1.4, label=label)
     emitted = _emitted(found)
-    above.plot(
-        emitted,
-        np.full(len(emitted), 0.02),
-        "|",
-        color="black",
-        ms=7,
-        alpha=0.6,
-        transform=above.get_xaxis_transform(),
-        label="values emitted",
-    )
+    above.plot(emitted, np.full(len(emitted), 0.25), "|", color="black", label="values emitted")
+    above.set_ylim(bottom=0.12)
     above.set_yscale("log")
     above.set_xlabel(f"activation at {found.site}")
     above.set_ylabel("entries")
