@@ -44,7 +44,9 @@ def find_site(graph: Graph, name: str) -> Site:
     found = own or [s for s in graph.sites if name in (*s.loc.names, *layers_of(graph, s))]
     if len(found) > 1:
         raise CompileError(
-            f"'{name}' has {len(found)} sites", known=[names[site.outputs[0]] for site in found]
+            f"'{name}' has {len(found)} sites",
+            known=[names[site.outputs[0]] for site in found],
+            help="name one of them",
         )
     if found:
         return found[0]

@@ -91,11 +91,12 @@ def test_a_site_is_found_by_the_layer_it_alone_drives() -> None:
 def test_pictures_are_valid_and_always_the_same(which: int | str, tmp_path: Path) -> None:
     result = relu() if isinstance(which, str) else studies()[which]
     before = dict(matplotlib.rcParams)
-    for form, start in (("png", b"\x89PNG\r\n\x1a\n"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+    forms = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}
+    for form in forms if which == 0 else ("svg",):
         first, second = tmp_path / f"a.{form}", tmp_path / f"b.{form}"
         snnc.plot(result, first)
         snnc.plot(result, second)
-        assert first.read_bytes().startswith(start)
+        assert first.read_bytes().startswith(forms[form])
         assert first.read_bytes() == second.read_bytes()
         assert len(first.read_bytes()) < 100_000
     root = ElementTree.parse(tmp_path / "a.svg").getroot()

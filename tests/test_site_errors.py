@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from snnc.frontend import load
 from snnc.ir.node import Array
 from snnc.site_errors import causes_of
 from snnc.sites import find_site, layers_of, pair, site_names
-from tests.conftest import held_out_path
+from tests.conftest import calibration_path, held_out_path
 from tests.onnx_models import EXAMPLES, arrays, model
 
 WEIGHTS = arrays(3, w1=(6, 8), w2=(8, 8), w3=(8, 4))
@@ -111,10 +110,10 @@ def test_a_site_that_only_one_of_two_layers_reads() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
-def test_every_included_network_pairs_with_its_artifact(
-    path: Path, compiled: Callable[[str], snnc.SpikingNetwork], tmp_path: Path
-) -> None:
-    network = compiled(path.stem)
+def test_every_included_network_pairs_with_its_artifact(path: Path, tmp_path: Path) -> None:
+    with np.load(calibration_path(path.stem)) as loaded:
+        data = {name: loaded[name][:8] for name in loaded.files}
+    network = snnc.compile(path, calibration=data, scale=0.3)
     network.save(tmp_path / "out.onnx")
     stored = load(tmp_path / "out.onnx")
     found = pair(load(path), stored)
