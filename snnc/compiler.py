@@ -33,6 +33,8 @@ from snnc.search import GRID, Choice, choose_scale, require_fidelity
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
 
+RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
+
 FEW_SAMPLES = 50
 """Below this many samples a fidelity of 0.98 cannot be told from 1: a warning says so."""
 
@@ -264,7 +266,7 @@ def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: b
             f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
         )
     if is_random:
-        found.append("calibrated on random numbers: the thresholds are meaningless")
+        found.append(RANDOM_WARNING)
     if choice is not None and not choice.reached:
         found.append(
             f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "

@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.data import Feeds, Source, samples_of
 from snnc.diagnosis import CAUSES, Diagnosis, SiteError
+from snnc.errors import CompileError
 from snnc.fidelity import primary_output
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel
@@ -130,8 +131,15 @@ class _Error:
 
     def update(self, real: Array, spiking: Array) -> None:
         real = np.asarray(real, np.float64)
-        self._wrong += float(np.square(np.asarray(spiking, np.float64) - real).sum())
+        with np.errstate(invalid="ignore"):
+            self._wrong += float(np.square(np.asarray(spiking, np.float64) - real).sum())
         self._size += float(np.square(real).sum())
+        if not np.isfinite(self._wrong + self._size):
+            raise CompileError(
+                "an activation or output is not finite on a sample",
+                help="look for weights or samples out of range; "
+                "compare another output with --output",
+            )
 
     @property
     def relative(self) -> float:

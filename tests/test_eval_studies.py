@@ -145,3 +145,10 @@ def test_wrong_usage_exits_with_2(inside: Path, case: str) -> None:
 def test_the_example_of_the_help_exists() -> None:
     assert "--lambda-curve --plot" in call("eval", "--help").stdout
     assert model_path("digits_mlp").exists()
+
+
+def test_a_study_on_random_numbers_says_that_it_means_nothing(inside: Path) -> None:
+    words = ("eval", "mlp.onnx", "--data", TEST, "--calibration", "random")
+    result = call(*words, "--lambda-curve", "--lambdas", "0.5")
+    assert result.exit_code == 0
+    assert "warning: calibrated on random numbers" in result.stderr

@@ -165,6 +165,19 @@ def test_a_network_of_another_model_is_refused() -> None:
         snnc.diagnose(load(trained_again), spiking, DATA)
 
 
+def test_an_output_that_is_not_finite_is_named() -> None:
+    ann = load(
+        model(
+            """g (float[N, 6] x) => (float[N, 4] y) {
+                h = MatMul (x, w1)  a = Tanh (h)  r = MatMul (a, w3)  y = Log (r) }""",
+            {name: WEIGHTS[name] for name in ("w1", "w3")},
+        )
+    )
+    network = snnc.compile(ann, calibration=DATA, scale=0.4)
+    with pytest.raises(snnc.CompileError, match="not finite on a sample"):
+        snnc.diagnose(ann, network.graph, DATA)
+
+
 def _with_another_layer() -> snnc.Graph:
     return load(
         model(

@@ -9,7 +9,7 @@ import click
 
 from snnc.calibrated import CalibratedNetwork
 from snnc.cli.output import Progress, print_json
-from snnc.compiler import RANDOM, Watch, calibrate
+from snnc.compiler import RANDOM, RANDOM_WARNING, Watch, calibrate
 from snnc.curves import (
     PERCENTILES,
     Point,
@@ -63,6 +63,8 @@ def study_command(mode: str, model: Path, data: Path, options: dict[str, Any]) -
             watch=Watch(progress),
         )
         result = _study(mode, network, data, options, progress)
+    if calibration == RANDOM:
+        click.echo(f"warning: {RANDOM_WARNING}", err=True)
     if picture is not None:
         plot(result, picture)
     if options["as_json"]:
