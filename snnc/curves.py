@@ -17,7 +17,7 @@ from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fidelity import primary_output
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.neurons.sfn import SFN, Levels
-from snnc.search import GRID, choose_scale
+from snnc.search import GRID, Choice, choose_scale
 
 PERCENTILES = (0.0, 0.01, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5)
 """p of a percentile curve, in percent: the range of Table 6."""
@@ -34,12 +34,16 @@ def unwatched(phase: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class Point:
-    """One spiking network, its parameters, and how it compares with the ANN."""
+    """One spiking network, its parameters, and how it compares with the ANN.
+
+    reached: whether a chosen lambda keeps the fidelity asked for; None where lambda was given.
+    """
 
     neuron: NeuronModel
     scale: float
     percentile: float
     result: Evaluation
+    reached: bool | None = None
 
     @property
     def metric(self) -> float:
@@ -58,6 +62,7 @@ class Point:
         return {
             "parameters": self.neuron.plain_parameters,
             "lambda": self.scale,
+            "fidelity_reached": self.reached,
             "percentile": self.percentile,
             "top1": result.snn_top1,
             "agreement": result.agreement,
@@ -101,6 +106,7 @@ class _Trial:
     neuron: NeuronModel
     scale: float
     percentile: float
+    reached: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -183,16 +189,15 @@ def _scaled(
         return [replace(trial, scale=scale) for trial in trials]
     found = []
     for done, trial in enumerate(trials):
-        found.append(
-            replace(trial, scale=chosen_scale(network, trial.neuron, trial.percentile, recipe))
-        )
+        choice = choose(network, trial.neuron, trial.percentile, recipe)
+        found.append(replace(trial, scale=choice.scale, reached=choice.reached))
         recipe.progress("choosing lambda", done + 1, len(trials))
     return found
 
 
-def chosen_scale(
+def choose(
     network: CalibratedNetwork, neuron: NeuronModel, percentile: float, recipe: Recipe
-) -> float:
+) -> Choice:
     """The lambda that `compile` would take, from the calibration samples."""
     return choose_scale(
         network.ann,
@@ -202,7 +207,7 @@ def chosen_scale(
         primary_output(network.ann, recipe.output),
         recipe.fidelity,
         recipe.polarity,
-    ).scale
+    )
 
 
 def _measured(
@@ -224,6 +229,6 @@ def _measured(
         progress=lambda done: recipe.progress("evaluating", done, samples.count),
     )
     return tuple(
-        Point(t.neuron, t.scale, t.percentile, result)
+        Point(t.neuron, t.scale, t.percentile, result, t.reached)
         for t, result in zip(trials, results, strict=True)
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork, with_scale
-from snnc.curves import DEFAULT_NEURON, DEFAULT_RECIPE, Recipe, chosen_scale
+from snnc.curves import DEFAULT_NEURON, DEFAULT_RECIPE, Recipe, choose
 from snnc.data import Source, samples_of
 from snnc.energy import spike_counts
 from snnc.ir.graph import Graph
@@ -106,7 +106,7 @@ def histogram(
     name = site_names(network.sited)[place.outputs[0]]
     samples = samples_of(data, network.ann)
     if scale is None:
-        scale = chosen_scale(network, neuron, percentile, recipe)
+        scale = choose(network, neuron, percentile, recipe).scale
     calibrated = network.graph(percentile)
     snn = with_scale(calibrated, neuron, scale, recipe.polarity)
     spiking = _neuron_at(snn, place)

@@ -52,6 +52,16 @@ def test_a_percentile_curve_with_and_without_lambda(inside: Path) -> None:
     assert "p (%)" in call(*words[:-1]).stdout
 
 
+def test_a_lambda_that_misses_the_fidelity_is_marked(inside: Path) -> None:
+    words = (*STUDY, "--percentile-curve", "--percentiles", "1", "--m", "1")
+    points = document(call(*words, "--json"))["points"]
+    assert points[0]["fidelity_reached"] is False
+    shown = call(*words).stdout
+    assert "* no lambda keeps --fidelity" in shown
+    kept = document(call(*words[:-2], "--json"))["points"]
+    assert kept[0]["fidelity_reached"] is True
+
+
 def test_the_ablation_lists_every_fire_function_twice(inside: Path) -> None:
     shown = call(*STUDY, "--ablation", "--rule", "eq11")
     assert shown.exit_code == 0

@@ -139,7 +139,12 @@ def study_table(study: Study) -> str:
     ann = [*("ANN" if i == 0 else None for i in range(len(head[study.over]) + 1))]
     rows = [[*ann, percent(first.ann_top1), None, None, "100 %", "100 %", "100 %"]]
     rows += [_row(study, point) for point in study.points]
-    return f"{first.samples} samples, output '{first.output}'\n" + table(columns, rows)
+    text = f"{first.samples} samples, output '{first.output}'\n" + table(columns, rows)
+    if any(point.reached is False for point in study.points):
+        text += (
+            "\n* no lambda keeps --fidelity on the calibration samples: the one that agrees best"
+        )
+    return text
 
 
 def _row(study: Study, point: Point) -> list[Any]:
@@ -151,7 +156,7 @@ def _row(study: Study, point: Point) -> list[Any]:
     }
     return [
         *lead[study.over],
-        point.scale,
+        f"{point.scale:.4g}{'*' if point.reached is False else ''}",
         percent(result.snn_top1),
         percent(result.agreement),
         f"{result.cosine:.4f}",
