@@ -2,15 +2,20 @@
 
 from snnc.calibrated import CalibratedNetwork
 from snnc.compiler import CompileReport, SpikingNetwork, Watch, calibrate, compile
+from snnc.curves import Point, Recipe, Study, ablation, lambda_curve, percentile_curve
 from snnc.data import samples_of
+from snnc.diagnosis import Diagnosis, SiteError
 from snnc.energy import Energy
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, run
 from snnc.frontend import load
+from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
+from snnc.plots import plot
 from snnc.prepare import check
+from snnc.site_errors import diagnose
 
 __version__ = "0.1.0"
 
@@ -19,19 +24,31 @@ __all__ = [
     "CalibratedNetwork",
     "CompileError",
     "CompileReport",
+    "Diagnosis",
     "Energy",
     "Evaluation",
     "Graph",
+    "Histogram",
     "NeuronModel",
+    "Point",
+    "Recipe",
+    "SiteError",
     "SpikingNetwork",
+    "Study",
     "Watch",
+    "ablation",
     "calibrate",
     "check",
     "compile",
+    "diagnose",
     "evaluate",
+    "histogram",
+    "lambda_curve",
     "load",
     "make_neuron",
     "neuron_models",
+    "percentile_curve",
+    "plot",
     "run",
     "samples_of",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from snnc.data import Samples
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.node import Array
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.calibration import Calibration, observe
@@ -61,3 +62,9 @@ def with_scale(
     """The spiking network for one scale factor, from a graph of stage calibrated."""
     passes = (AssignThresholds(neuron, scale, polarity), SoftmaxMax(neuron), Substitute(neuron))
     return run_passes(calibrated, passes, watch)
+
+
+def step_constants(graph: Graph) -> dict[str, Array]:
+    """The step constants of every neuron; fed at every run, they let one session serve many."""
+    names = sorted({s for neuron in graph.neurons for s in neuron.inputs[1:] if s})
+    return {name: graph.consts[name] for name in names}

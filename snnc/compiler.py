@@ -27,10 +27,12 @@ from snnc.passes.calibration import require_percentile
 from snnc.pipeline import Watcher
 from snnc.prepare import prepare
 from snnc.random_data import random_samples
-from snnc.search import GRID, Choice, choose_scale
+from snnc.search import GRID, Choice, choose_scale, require_fidelity
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
+
+RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
 
 FEW_SAMPLES = 50
 """Below this many samples a fidelity of 0.98 cannot be told from 1: a warning says so."""
@@ -171,8 +173,7 @@ def compile(
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
     if not isinstance(neuron, NeuronModel):
         raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
-    if not 0 < fidelity <= 1:
-        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
+    require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
@@ -231,7 +232,7 @@ def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: b
             f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
         )
     if is_random:
-        found.append("calibrated on random numbers: the thresholds are meaningless")
+        found.append(RANDOM_WARNING)
     if choice is not None and not choice.reached:
         found.append(
             f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "

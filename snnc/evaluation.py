@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from snnc.calibrated import step_constants
 from snnc.data import Samples
 from snnc.energy import PJ_AC, PJ_MAC, Energy, EnergyMeter
 from snnc.errors import CompileError
@@ -91,31 +92,89 @@ def evaluate(
     progress: Progress = silent,
 ) -> Evaluation:
     """Runs both networks over `samples`, streaming, and compares the output; energy: spec 2.8."""
-    _check_pair(ann, snn)
+    return evaluate_each(
+        ann, (snn,), samples, output, pj_ac=pj_ac, pj_mac=pj_mac, progress=progress
+    )[0]
+
+
+def evaluate_each(
+    ann: Graph,
+    snns: Sequence[Graph],
+    samples: Samples,
+    output: str | None = None,
+    *,
+    pj_ac: float = PJ_AC,
+    pj_mac: float = PJ_MAC,
+    progress: Progress = silent,
+) -> list[Evaluation]:
+    """Several spiking networks beside the ANN they came from, in one pass over `samples`.
+
+    The ANN runs once; networks that differ in nothing but their steps share a session.
+    """
+    for snn in snns:
+        _check_pair(ann, snn)
     output = primary_output(ann, output)
-    meter = EnergyMeter(snn)
-    sessions = Session(ann), Session(snn, taps=meter.taps, shapes_of=meter.shapes_of)
-    score, accuracy = Agreement(), (_Accuracy(), _Accuracy())
-    size = batch_size(snn, meter.taps)
-    batches, axes = batches_and_axes(sessions[0], samples, size, (output,))
+    reference, candidates = Session(ann), _candidates(snns)
+    accuracy, done = _Accuracy(), 0
+    size = min(batch_size(c.graph, c.meter.taps) for c in candidates)
+    batches, axes = batches_and_axes(reference, samples, size, (output,))
     for feeds in batches:
-        values = [session.run(feeds) for session in sessions]
-        rows = [rows_of(v[output], axes[output]) for v in values]
-        labels = samples.class_labels(score.samples, len(rows[0]))
-        score.update(rows[1], rows[0])
-        for kept, mine in zip(accuracy, rows, strict=True):
-            kept.update(mine, labels)
-        meter.update(values[1], samples.size_of(feeds))
-        progress(score.samples)
-    top1 = [kept.share for kept in accuracy]
-    return Evaluation(
-        score.samples,
-        output,
-        top1[0],
-        top1[1],
-        score.argmax,
-        score.cosine,
-        meter.energy(pj_ac, pj_mac),
+        expected = rows_of(reference.run(feeds)[output], axes[output])
+        labels = samples.class_labels(done, len(expected))
+        accuracy.update(expected, labels)
+        for candidate in candidates:
+            values = candidate.session.run({**feeds, **candidate.steps})
+            rows = rows_of(values[output], axes[output])
+            candidate.score.update(rows, expected)
+            candidate.accuracy.update(rows, labels)
+            candidate.meter.update(values, samples.size_of(feeds))
+        done += len(expected)
+        progress(done)
+    return [
+        Evaluation(
+            done,
+            output,
+            accuracy.share,
+            c.accuracy.share,
+            c.score.argmax,
+            c.score.cosine,
+            c.meter.energy(pj_ac, pj_mac),
+        )
+        for c in candidates
+    ]
+
+
+class _Candidate:
+    """A spiking network under comparison. steps: what its session is fed besides the samples."""
+
+    def __init__(
+        self, graph: Graph, meter: EnergyMeter, session: Session, steps: Mapping[str, Array]
+    ) -> None:
+        self.graph, self.meter, self.session, self.steps = graph, meter, session, steps
+        self.score, self.accuracy = Agreement(), _Accuracy()
+
+
+def _candidates(graphs: Sequence[Graph]) -> list[_Candidate]:
+    """Every network with its session, shared where only the steps differ."""
+    found: list[_Candidate] = []
+    for graph in graphs:
+        meter = EnergyMeter(graph)
+        steps = step_constants(graph) if len(graphs) > 1 else {}
+        alike = (c.session for c in found if _differ_in_steps_only(graph, c.graph, steps))
+        session = next(alike, None) or Session(
+            graph, taps=meter.taps, shapes_of=meter.shapes_of, free=steps
+        )
+        found.append(_Candidate(graph, meter, session, steps))
+    return found
+
+
+def _differ_in_steps_only(mine: Graph, other: Graph, steps: Mapping[str, Array]) -> bool:
+    """Whether two networks refined from one graph (whose constants they share) are the same."""
+    return (
+        mine.nodes == other.nodes
+        and mine.types == other.types
+        and mine.consts.keys() == other.consts.keys()
+        and all(other.consts[n] is c for n, c in mine.consts.items() if n not in steps)
     )
 
 

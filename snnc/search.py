@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snnc.calibrated import with_scale
+from snnc.calibrated import step_constants, with_scale
 from snnc.data import Feeds, Samples
+from snnc.errors import CompileError
 from snnc.fidelity import Agreement, Measure, measure_of
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
@@ -31,6 +32,12 @@ class Choice:
     measure: Measure
     reached: bool
     samples: int
+
+
+def require_fidelity(fidelity: float) -> None:
+    """Raises CompileError for an agreement that cannot be asked for."""
+    if not 0 < fidelity <= 1:
+        raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
 
 
 def choose_scale(
@@ -63,7 +70,7 @@ def choose_scale(
     alive: tuple[str, ...] = ()
     for tried, scale in enumerate(GRID):
         spiking = with_scale(calibrated, neuron, scale, polarity)
-        steps = _steps(spiking)
+        steps = step_constants(spiking)
         if session is None or tuple(steps) != alive:
             session, alive = Session(spiking, free=steps), tuple(steps)
         score = Agreement()
@@ -75,9 +82,3 @@ def choose_scale(
             break
     best = max(scored)
     return Choice(best[1], best[0], measure, best[0] >= fidelity, score.samples)
-
-
-def _steps(graph: Graph) -> dict[str, Array]:
-    """The step constants of every neuron."""
-    names = sorted({s for neuron in graph.neurons for s in neuron.inputs[1:] if s})
-    return {name: graph.consts[name] for name in names}

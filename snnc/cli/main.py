@@ -6,8 +6,9 @@ import click
 
 import snnc
 from snnc.cli.compile import check_command, compile_command
+from snnc.cli.eval import eval_command
 from snnc.cli.inspect import inspect_command, neurons_command
-from snnc.cli.run import eval_command, run_command
+from snnc.cli.run import run_command
 from snnc.errors import CompileError
 
 

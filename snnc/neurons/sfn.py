@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from snnc.errors import CompileError
 from snnc.ir.neuron import NeuronModel, Sides
 from snnc.ir.node import Array
+
+Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
 MAX_M = 10
 """Largest M: every half-step count of every level set stays an exact float32 integer."""
@@ -31,7 +33,7 @@ class SFN(NeuronModel):
 
     M: int = 8
     rule: Literal["nearest", "eq11"] = "nearest"
-    levels: Literal["dense", "sformer", "linear", "exponential"] = "dense"
+    levels: Levels = "dense"
     bound: float = float("inf")
 
     name: ClassVar[str] = "sfn"

@@ -33,34 +33,34 @@ class Substitute:
                 node = replace(node, inputs=(rewired[name], *node.inputs[1:]))
             if isinstance(node, Site):
                 found = absorbed[name]
-                return self._neuron(
-                    graph, node, self.neuron.bounded(found.bound) if found else self.neuron
-                )
+                model = self.neuron.bounded(found.bound) if found else self.neuron
+                return neuron_at(graph, node, model)
             return Replacement((node,)) if name in rewired else None
 
         return replace(graph.rewrite(rule), stage=Stage.SPIKING)
 
-    def _neuron(self, graph: Graph, site: Site, model: NeuronModel) -> Replacement:
-        """The neuron in place of `site`, between casts where the activation is not float32."""
-        out, x = site.outputs[0], site.inputs[0]
-        names, consts = [], {}
-        for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
-            names.append(graph.fresh(f"{out}.step{sign}") if step else "")
-            if step:
-                consts[names[-1]] = np.array(step, np.float32)
-        kind = replace(graph.types[out], coding=Coding.SPIKE)
-        if kind.dtype == "float32":
-            neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)
-            return Replacement((neuron,), {out: kind}, consts)
-        single, spikes = f"{out}.float32", f"{out}.float32.spikes"
-        float32 = replace(kind, dtype="float32")
-        nodes = (
-            _cast(single, x, "float32", site.loc),
-            Neuron((spikes,), (single, names[0], names[1]), site.loc, model),
-            _cast(out, spikes, kind.dtype, site.loc),
-        )
-        types = {single: replace(float32, coding=Coding.REAL), spikes: float32, out: kind}
-        return Replacement(nodes, types, consts)
+
+def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:
+    """The neuron in place of a site with steps, between casts where values are not float32."""
+    out, x = site.outputs[0], site.inputs[0]
+    names, consts = [], {}
+    for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
+        names.append(graph.fresh(f"{out}.step{sign}") if step else "")
+        if step:
+            consts[names[-1]] = np.array(step, np.float32)
+    kind = replace(graph.types[out], coding=Coding.SPIKE)
+    if kind.dtype == "float32":
+        neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)
+        return Replacement((neuron,), {out: kind}, consts)
+    single, spikes = f"{out}.float32", f"{out}.float32.spikes"
+    float32 = replace(kind, dtype="float32")
+    nodes = (
+        _cast(single, x, "float32", site.loc),
+        Neuron((spikes,), (single, names[0], names[1]), site.loc, model),
+        _cast(out, spikes, kind.dtype, site.loc),
+    )
+    types = {single: replace(float32, coding=Coding.REAL), spikes: float32, out: kind}
+    return Replacement(nodes, types, consts)
 
 
 def _cast(output: str, value: str, dtype: str, loc: Loc) -> Op:

@@ -1,0 +1,62 @@
+"""What `snnc eval` can be asked for, and which options each of them takes."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+_CALIBRATED = frozenset({"calibration", "m", "rule", "polarity", "keep", "encode_input"})
+_STUDY = _CALIBRATED | {"mask_input", "plot", "output", "pj_ac", "pj_mac"}
+
+COMPARISON = "comparison"
+"""The mode without a flag: MODEL beside the spiking network SNN."""
+
+MODES = {
+    COMPARISON: frozenset({"per_layer", "samples", "output", "pj_ac", "pj_mac"}),
+    "lambda_curve": _STUDY | {"neuron", "levels", "percentile", "lambdas"},
+    "percentile_curve": _STUDY | {"neuron", "levels", "percentiles", "scale", "fidelity"},
+    "ablation": _STUDY | {"percentile", "fidelity"},
+    "histogram": _CALIBRATED
+    | {"mask_input", "plot", "output", "neuron", "levels", "percentile", "scale", "fidelity"},
+}
+"""The parameters that each mode takes, besides those that every mode takes."""
+
+
+def mode_of(context: click.Context) -> str:
+    """The mode that the command line asks for. Raises UsageError for options that do not fit."""
+    given = {
+        name: _flag(context, name)
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    asked = [name for name in MODES if name in given]
+    if len(asked) > 1:
+        flags = ", ".join(given[name] for name in asked)
+        raise click.UsageError(f"{flags}: choose one", context)
+    mode = asked[0] if asked else COMPARISON
+    _check_networks(context, mode, given.get(mode, ""))
+    for name, flag in given.items():
+        if name not in MODES[mode] and any(name in taken for taken in MODES.values()):
+            fitting = (_flag(context, other) for other in MODES if name in MODES[other])
+            names = ", ".join(filter(None, fitting))
+            raise click.UsageError(f"{flag} goes with {names or 'SNN'}", context)
+    if "samples" in given and "per_layer" not in given:
+        raise click.UsageError(f"{given['samples']} goes with --per-layer", context)
+    return mode
+
+
+def _check_networks(context: click.Context, mode: str, flag: str) -> None:
+    """A study compiles MODEL itself; a comparison needs the compiled network."""
+    if mode == COMPARISON:
+        if context.params["snn"] is None:
+            raise click.UsageError("Missing argument 'SNN'.", context)
+    elif context.params["snn"] is not None:
+        raise click.UsageError(f"{flag} compiles MODEL itself: leave SNN out", context)
+    elif context.params["calibration"] is None:
+        raise click.UsageError(f"{flag} needs --calibration", context)
+
+
+def _flag(context: click.Context, name: str) -> str:
+    """The option as the user types it; '' for the mode that has none."""
+    parameters = (p for p in context.command.params if p.name == name)
+    return next((p.opts[0] for p in parameters), "")

@@ -1,0 +1,189 @@
+"""The studies of `snnc eval`: curves, the ablation of fire functions, histograms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snnc.calibrated import CalibratedNetwork
+from snnc.cli.output import Progress, print_json
+from snnc.compiler import RANDOM, RANDOM_WARNING, Watch, calibrate
+from snnc.curves import (
+    PERCENTILES,
+    Point,
+    Recipe,
+    Study,
+    ablation,
+    lambda_curve,
+    percentile_curve,
+)
+from snnc.files import require_writable
+from snnc.frontend import external_files
+from snnc.histogram import Histogram, histogram
+from snnc.ir.neuron import make_neuron
+from snnc.neurons.sfn import SFN
+from snnc.passes.assign_thresholds import AssignThresholds
+from snnc.passes.calibration import require_percentile
+from snnc.plots import plot, require_format
+from snnc.report import percent, table
+from snnc.search import GRID, require_fidelity
+
+
+def numbers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """An option's numbers between commas (a callback of click)."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"'{value}' is no list of numbers between commas", context, parameter
+        ) from None
+
+
+def study_command(mode: str, model: Path, data: Path, options: dict[str, Any]) -> None:
+    """Calibrates MODEL, runs the study and shows it: table or JSON, and a picture if asked."""
+    picture: Path | None = options["plot"]
+    calibration = options["calibration"]
+    if picture is not None:
+        require_format(picture)
+        require_writable(picture, model, data, Path(calibration), *external_files(model))
+    _check_numbers(options)
+    with Progress() as progress:
+        network = calibrate(
+            model,
+            calibration=calibration if calibration == RANDOM else Path(calibration),
+            keep=options["keep"],
+            encode_input=options["encode_input"],
+            mask_input=options["mask_input"],
+            watch=Watch(progress),
+        )
+        result = _study(mode, network, data, options, progress)
+    if calibration == RANDOM:
+        click.echo(f"warning: {RANDOM_WARNING}", err=True)
+    if picture is not None:
+        plot(result, picture)
+    if options["as_json"]:
+        print_json(result.summary() | {"plot": None if picture is None else str(picture)})
+        return
+    click.echo(_histogram_table(result) if isinstance(result, Histogram) else study_table(result))
+    if picture is not None:
+        click.echo(f"\nwritten to {picture}")
+
+
+def _check_numbers(options: dict[str, Any]) -> None:
+    """Refuses numbers out of range before any long work."""
+    scale = 1.0 if options["scale"] is None else options["scale"]
+    for tried in (scale, *(options["lambdas"] or ())):
+        AssignThresholds(_neuron(options), tried, options["polarity"])
+    for p in (options["percentile"], *(options["percentiles"] or ())):
+        require_percentile(p)
+    require_fidelity(options["fidelity"])
+
+
+def _neuron(options: dict[str, Any]) -> Any:
+    levels = {"M": options["m"], "rule": options["rule"], "levels": options["levels"]}
+    return make_neuron(options["neuron"], **levels)
+
+
+def _study(
+    mode: str,
+    network: CalibratedNetwork,
+    data: Path,
+    options: dict[str, Any],
+    progress: Progress,
+) -> Study | Histogram:
+    recipe = Recipe(
+        options["polarity"],
+        options["fidelity"],
+        options["output"],
+        options["pj_ac"],
+        options["pj_mac"],
+        progress,
+    )
+    neuron, scale, p = _neuron(options), options["scale"], options["percentile"]
+    if mode == "lambda_curve":
+        scales = options["lambdas"] or GRID
+        return lambda_curve(
+            network, data, neuron=neuron, scales=scales, percentile=p, recipe=recipe
+        )
+    if mode == "percentile_curve":
+        percentiles = options["percentiles"] or PERCENTILES
+        return percentile_curve(
+            network, data, neuron=neuron, percentiles=percentiles, scale=scale, recipe=recipe
+        )
+    if mode == "ablation":
+        sfn = SFN(M=options["m"], rule=options["rule"])
+        return ablation(network, data, neuron=sfn, percentile=p, recipe=recipe)
+    return histogram(
+        network,
+        data,
+        options["histogram"],
+        neuron=neuron,
+        scale=scale,
+        percentile=p,
+        recipe=recipe,
+    )
+
+
+def study_table(study: Study) -> str:
+    """One row a spiking network, after one for the ANN."""
+    head = {"lambda": [], "percentile": ["p (%)"], "fire function": ["fire function", "levels"]}
+    columns = [*head[study.over], "lambda", "top-1", "agreement", "cosine"]
+    columns += ["energy (spikes)", "eq. 44", "energy (events)"]
+    first = study.points[0].result
+    ann = [*("ANN" if i == 0 else None for i in range(len(head[study.over]) + 1))]
+    rows = [[*ann, percent(first.ann_top1), None, None, "100 %", "100 %", "100 %"]]
+    rows += [_row(study, point) for point in study.points]
+    text = f"{first.samples} samples, output '{first.output}'\n" + table(columns, rows)
+    if any(point.reached is False for point in study.points):
+        text += (
+            "\n* no lambda keeps --fidelity on the calibration samples: the one that agrees best"
+        )
+    return text
+
+
+def _row(study: Study, point: Point) -> list[Any]:
+    result, energy = point.result, point.result.energy
+    lead: dict[str, list[Any]] = {
+        "lambda": [],
+        "percentile": [f"{point.percentile:g}"],
+        "fire function": [point.neuron.parameters.get("levels"), len(_levels(point))],
+    }
+    return [
+        *lead[study.over],
+        f"{point.scale:.4g}{'*' if point.reached is False else ''}",
+        percent(result.snn_top1),
+        percent(result.agreement),
+        f"{result.cosine:.4f}",
+        percent(energy.ratio_spikes),
+        percent(energy.ratio_spikes_eq44),
+        percent(energy.ratio_events),
+    ]
+
+
+def _levels(point: Point) -> Any:
+    assert isinstance(point.neuron, SFN)
+    return point.neuron.level_values
+
+
+def _histogram_table(found: Histogram) -> str:
+    both = ("positive", "negative")
+    rows: list[tuple[str, Any]] = [
+        ("samples", found.samples),
+        ("entries", found.entries),
+        ("lambda", f"{found.scale:.4g}"),
+        *(
+            (f"theta, step ({sign})", f"{theta:.4g}, {step:.4g}")
+            for sign, theta, step in zip(both, found.theta, found.step, strict=True)
+        ),
+        ("activations", f"{found.edges[0]:.4g} .. {found.edges[-1]:.4g}, {found.beyond} beyond"),
+        ("mean |spike count|", f"{found.mean_count:.4g}"),
+    ]
+    shares = ((label, percent(n / found.entries)) for label, n in found.by_size())
+    counts = table(["|spike count|", "entries"], list(shares))
+    return table(["site", found.site], rows) + "\n\n" + counts

@@ -1,0 +1,125 @@
+"""Sites and neurons by name: what people call them, and which neuron lives at which site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snnc.errors import CompileError, unknown_name
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Neuron, Node, Op, Site
+from snnc.ir.ops import multiplied, operands
+from snnc.passes.normalize import Normalize
+from snnc.passes.place_sites import PlaceSites
+from snnc.pipeline import run_passes
+
+
+def site_names(graph: Graph) -> dict[str, str]:
+    """A name for every site, by its output: the original node that computes the activation.
+
+    Where one node computes the activations of several sites, the name of the value instead.
+    """
+    times = Counter(site.loc.names[0] for site in graph.sites)
+    return {
+        site.outputs[0]: site.loc.names[0] if times[site.loc.names[0]] == 1 else site.inputs[0]
+        for site in graph.sites
+    }
+
+
+def layers_of(graph: Graph, site: Site) -> tuple[str, ...]:
+    """The layers that a site drives, named as in `snnc inspect --layers`."""
+    return tuple(reader.loc.names[0] for reader in graph.readers.get(site.outputs[0], ()))
+
+
+def find_site(graph: Graph, name: str) -> Site:
+    """The site called `name`: by its own name, or by the layer it alone drives.
+
+    Raises CompileError for an unknown name and for a layer that several sites drive.
+    """
+    names = site_names(graph)
+    own = [s for s in graph.sites if name in (names[s.outputs[0]], s.inputs[0])]
+    found = own or [s for s in graph.sites if name in (*s.loc.names, *layers_of(graph, s))]
+    if len(found) > 1:
+        raise CompileError(
+            f"'{name}' has {len(found)} sites",
+            known=[names[site.outputs[0]] for site in found],
+            help="name one of them",
+        )
+    if found:
+        return found[0]
+    layers = {layer for site in graph.sites for layer in layers_of(graph, site)}
+    raise unknown_name("site", name, {*names.values(), *layers})
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A trained network with sites, and the neuron that a spiking network has at each of them.
+
+    neurons: by name of the site's output, which is also the name of the spikes.
+    """
+
+    sited: Graph
+    neurons: Mapping[str, Neuron]
+
+
+def pair(ann: Graph, snn: Graph) -> Pairing:
+    """The sites of `ann` that are neurons in `snn`. Raises CompileError if it is not its ANN."""
+    everywhere = run_passes(ann, (Normalize(), PlaceSites(encode_input=True)))
+    sited = everywhere.rewrite(_as_read_by(snn, everywhere)).pruned()
+    neurons = {_spikes_of(snn, neuron): neuron for neuron in snn.neurons}
+    if neurons.keys() != {site.outputs[0] for site in sited.sites}:
+        raise _unrelated(ann, snn, "its neurons are not at the sites of this network")
+    theirs = {node.outputs[0]: node for node in snn.nodes if isinstance(node, Op)}
+    for node in sited.nodes:
+        if isinstance(node, Op) and multiplied(node):
+            other = theirs.get(node.outputs[0])
+            if other is None or not _same_weights(sited, node, snn, other):
+                raise _unrelated(ann, snn, f"the weights of '{node.loc.names[0]}' differ")
+    return Pairing(sited, neurons)
+
+
+def _as_read_by(snn: Graph, sited: Graph) -> Callable[[Node], Replacement | None]:
+    """Layers that read no spikes in `snn` (kept analog) read the activation itself."""
+    reads = {node.outputs[0]: frozenset(node.inputs) for node in snn.nodes}
+    behind = {site.outputs[0]: site.inputs[0] for site in sited.sites}
+
+    def rule(node: Node) -> Replacement | None:
+        if not isinstance(node, Op) or not operands(node):
+            return None
+        mine = reads.get(node.outputs[0], frozenset())
+        inputs = tuple(v if v in mine else behind.get(v, v) for v in node.inputs)
+        return Replacement((replace(node, inputs=inputs),))
+
+    return rule
+
+
+def _spikes_of(snn: Graph, neuron: Neuron) -> str:
+    """The value that layers read: behind a Cast where activations are not float32."""
+    reader = snn.only_reader(neuron.outputs[0])
+    casted = isinstance(reader, Op) and reader.op_type == "Cast"
+    return reader.outputs[0] if reader is not None and casted else neuron.outputs[0]
+
+
+def _same_weights(mine: Graph, op: Op, theirs: Graph, other: Op) -> bool:
+    pairs = zip(op.inputs, other.inputs, strict=False)
+    constants = [(mine.consts.get(a), theirs.consts.get(b)) for a, b in pairs]
+    return len(op.inputs) == len(other.inputs) and all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in constants
+    )
+
+
+def _unrelated(ann: Graph, snn: Graph, why: str) -> CompileError:
+    return CompileError(
+        f"the spiking network was not compiled from this network: {why}",
+        at=snn.source or None,
+        help=f"pass the network it was compiled from, or compile {ann.source or 'this one'} again",
+    )
+
+
+def steps_at(snn: Graph, neuron: Neuron) -> tuple[float, float]:
+    """Base step of positive and of negative spikes; 0.0 for a branch that never fires."""
+    positive, negative = (float(snn.consts[s]) if s else 0.0 for s in neuron.inputs[1:])
+    return positive, negative
