@@ -186,7 +186,11 @@ def _check_headers(
     counts = {name: shape[0] for name, (shape, _) in headers.items()}
     if len(set(counts.values())) > 1:
         words = ", ".join(f"'{n}' {c}" for n, c in counts.items())
-        raise CompileError(f"the arrays of {where} differ in their number of samples: {words}")
+        raise CompileError(
+            f"the arrays of {where} differ in their number of samples: {words}",
+            help="samples lie along the first axis; where the model's own first axis is another, "
+            "put one in front",
+        )
     count = next(iter(counts.values()))
     if count == 0:
         raise CompileError(f"{where} holds no samples", help="pass at least one sample")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto
 
 from snnc.coverage import Coverage, coverage_of, coverage_of_refused
-from snnc.errors import CompileError
+from snnc.errors import CompileError, unknown_name
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
+from snnc.ir.node import Array
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites, nothing_to_convert
 from snnc.pipeline import Watcher, run_passes
@@ -53,6 +55,30 @@ def check(
             raise
         return coverage_of_refused(error)
     return replace(coverage_of(sited), refusal=nothing_to_convert(sited, keep))
+
+
+def fix_inputs(graph: Graph, values: Mapping[str, float]) -> Graph:
+    """The network with inputs made constants, so that what depends on them can be folded.
+
+    Raises CompileError for an unknown input, one of open dimensions, and a value out of its type.
+    """
+    consts: dict[str, Array] = {}
+    for name, value in values.items():
+        if name not in graph.inputs:
+            raise unknown_name("input", name, graph.inputs)
+        kind = graph.types[name]
+        if kind.shape is None or not all(isinstance(d, int) for d in kind.shape):
+            raise CompileError(
+                f"input '{name}' has open dimensions, so one number cannot stand for it",
+                at=graph.source or None,
+            )
+        dims = [d for d in kind.shape if isinstance(d, int)]
+        with np.errstate(all="ignore"):
+            consts[name] = np.full(dims, value).astype(kind.dtype)
+        if not np.array_equal(consts[name].astype(np.float64), np.full(dims, value)):
+            raise CompileError(f"input '{name}' is {kind.dtype}, which cannot hold {value:g}")
+    inputs = tuple(name for name in graph.inputs if name not in consts)
+    return replace(graph, inputs=inputs, consts={**graph.consts, **consts}).pruned()
 
 
 def _sited(

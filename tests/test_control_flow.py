@@ -189,6 +189,13 @@ def test_what_a_branch_runs_is_listed() -> None:
     assert coverage.uncounted == ("If#1",)
 
 
+def test_layers_that_all_lie_in_branches_ask_for_a_fixed_input() -> None:
+    refusal = snnc.check(CASES["large weights"][0]).refusal
+    assert refusal is not None
+    assert refusal.help is not None
+    assert refusal.help.startswith("layers lie inside If 'If#0': ")
+
+
 def test_a_branch_that_only_moves_numbers_is_layout() -> None:
     source = model(
         """g (float[N,4] x, bool c) => (float[?,?] y) { h = MatMul(x, w0)

@@ -10,7 +10,7 @@ import onnx
 from snnc.errors import CompileError
 from snnc.export import export
 from snnc.files import replacing
-from snnc.ir.graph import Graph, Stage
+from snnc.ir.graph import Graph
 from snnc.ir.node import Array
 from snnc.ir.verify import verify
 
@@ -19,12 +19,12 @@ PROTOBUF_LIMIT = 2**31 - 2**24
 
 
 def save_onnx(graph: Graph, path: str | Path, limit: int = PROTOBUF_LIMIT) -> None:
-    """Writes the spiking network to `path`; weights of more than `limit` bytes to `path`.data.
+    """Writes a network of any stage to `path`; weights of more than `limit` bytes to `path`.data.
 
     The file is checked with onnx.checker (full check) before it takes the place of an older one:
     on any error, existing files stay as they were.
     """
-    verify(graph, Stage.SPIKING)
+    verify(graph, graph.stage)
     path = Path(path)
     large = sum(a.nbytes for a in graph.consts.values()) > limit
     exported = export(graph, external=large)

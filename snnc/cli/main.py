@@ -7,6 +7,7 @@ import click
 import snnc
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.eval import eval_command
+from snnc.cli.fix import fix_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
 from snnc.errors import CompileError
@@ -38,6 +39,7 @@ def main() -> None:
 for _command in (
     compile_command,
     check_command,
+    fix_command,
     inspect_command,
     run_command,
     eval_command,

@@ -11,7 +11,7 @@ import numpy as np
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
-from snnc.ir.ops import PERMUTING, activations, operands, raw_values
+from snnc.ir.ops import PERMUTING, activations, has_uncounted_macs, operands, raw_values
 
 _HAND_ON = PERMUTING | {"Cast", "Dropout", "Slice", "Split", "Expand"}
 
@@ -103,13 +103,21 @@ def nothing_to_convert(graph: Graph, keep: tuple[str, ...]) -> CompileError | No
     """The error for a network in which no site was placed; None if there is one."""
     if graph.sites:
         return None
-    direct = any(isinstance(n, Op) and activations(graph, n) for n in graph.nodes)
+    ops = [node for node in graph.nodes if isinstance(node, Op)]
+    branching = next((op for op in ops if op.bodies and has_uncounted_macs(graph, op)), None)
+    if branching is not None:
+        help = (
+            f"layers lie inside {branching.op_type} '{branching.loc.names[0]}': if it depends on "
+            "an input that is always the same, fix that: snnc fix MODEL NAME=NUMBER -o OUT.onnx"
+        )
+    elif any(activations(graph, op) for op in ops) and not keep:
+        help = "layers that read the raw input are direct-coded; --encode-input encodes it"
+    else:
+        help = "snnc converts MatMul, Gemm, Conv, ConvTranspose and Einsum that are not kept"
     return CompileError(
         "there is nothing to convert: no layer with weights computes on an activation",
         at=graph.source or None,
-        help="layers that read the raw input are direct-coded; --encode-input encodes it"
-        if direct and not keep
-        else "snnc converts MatMul, Gemm, Conv, ConvTranspose and Einsum that are not kept",
+        help=help,
         pass_name=PlaceSites.name,
     )
 

@@ -1,0 +1,61 @@
+"""`snnc fix`: inputs become constants, and what depends on them is folded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from onnx import save
+
+import snnc
+from snnc.cli import main
+from snnc.prepare import check, fix_inputs
+from tests.onnx_models import arrays, model, run_onnx
+
+SOURCE = model(
+    """g (float[N,4] x, int64 rate, float[2] gain) => (float[N,4] y) {
+    c = Equal(rate, high) h = MatMul(x, w)
+    f = If(c) <then_branch = t () => (float[N,4] a) { m = MatMul(h, v) a = Relu(m) },
+        else_branch = e () => (float[N,4] b) { b = Neg(h) }>
+    g = ReduceSum(gain)
+    y = Mul(f, g) }""",
+    {**arrays(0, w=(4, 4), v=(4, 4)), "high": np.array(16000)},
+)
+X = arrays(1, x=(3, 4))["x"]
+GAIN = np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_the_fixed_network_computes_the_same(rate: int, tmp_path: Path) -> None:
+    save(SOURCE, tmp_path / "m.onnx")
+    out = tmp_path / "fixed.onnx"
+    words = ["fix", str(tmp_path / "m.onnx"), f"rate={rate}", "gain=1", "-o", str(out)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.stderr
+    wanted = run_onnx(SOURCE, {"x": X, "rate": np.array(rate), "gain": GAIN})["y"]
+    np.testing.assert_array_equal(run_onnx(out, {"x": X})["y"], wanted)
+    ops = {e.op for e in check(out).entries if e.fate != "refused"}
+    assert ("Relu" in ops, "Neg" in ops, "If" in ops) == (rate == 16000, rate != 16000, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"speed": 1.0}, "unknown input 'speed'"),
+        ({"x": 1.0}, "open dimensions"),
+        ({"rate": 0.5}, "int64, which cannot hold 0.5"),
+        ({"rate": float("nan")}, "cannot hold nan"),
+    ],
+)
+def test_what_cannot_be_fixed_is_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(snnc.CompileError, match=message):
+        fix_inputs(snnc.load(SOURCE), values)
+
+
+@pytest.mark.parametrize("word", ["rate", "rate=fast", "=3"])
+def test_wrong_words_are_usage_errors(word: str, tmp_path: Path) -> None:
+    save(SOURCE, tmp_path / "m.onnx")
+    out = tmp_path / "fixed.onnx"
+    result = CliRunner().invoke(main, ["fix", str(tmp_path / "m.onnx"), word, "-o", str(out)])
+    assert result.exit_code == 2
+    assert not out.exists()
