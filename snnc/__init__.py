@@ -10,6 +10,8 @@ from snnc.frontend import load
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
+from snnc.shards import Shard
+from snnc.statistics import merge_statistics
 
 __version__ = "0.1.0"
 
@@ -22,6 +24,7 @@ __all__ = [
     "Evaluation",
     "Graph",
     "NeuronModel",
+    "Shard",
     "SpikingNetwork",
     "Watch",
     "calibrate",
@@ -29,6 +32,7 @@ __all__ = [
     "evaluate",
     "load",
     "make_neuron",
+    "merge_statistics",
     "neuron_models",
     "run",
     "samples_of",

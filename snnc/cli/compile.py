@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
+from snnc.cli.options import (
+    calibration_option,
+    encode_option,
+    keep_option,
+    mask_option,
+    require_one_of,
+    samples_from,
+    statistics_option,
+)
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import RANDOM, Watch, compile, coverage_summary, prepare
+from snnc.compiler import Watch, compile, coverage_summary, prepare
 from snnc.coverage import Coverage, coverage_of
 from snnc.files import require_writable
 from snnc.frontend import external_files
@@ -20,27 +29,19 @@ from snnc.report import percent, table
 
 _CHOICES = SFN.choices()
 
-_keep_option = click.option(
-    "--keep",
-    multiple=True,
-    metavar="PATTERN",
-    help="Keep nodes of this name analog (* and ? match; repeatable).",
-)
-_encode_option = click.option(
-    "--encode-input", is_flag=True, help="Also encode the raw input of the first layers in spikes."
-)
-
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--neuron", default="sfn", show_default=True, help="Neuron model (see: snnc neurons)."
 )
+@calibration_option
+@statistics_option
 @click.option(
-    "--calibration",
-    required=True,
-    metavar="F.npz",
-    help="Samples to calibrate on; 'random' only to try things out.",
+    "--save-statistics",
+    type=click.Path(path_type=Path),
+    metavar="S.npz",
+    help="File to write what calibration saw to, for later --statistics.",
 )
 @click.option(
     "-o",
@@ -91,11 +92,9 @@ _encode_option = click.option(
     show_default=True,
     help="One step for each sign, or one for both.",
 )
-@_keep_option
-@_encode_option
-@click.option(
-    "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
-)
+@keep_option
+@encode_option
+@mask_option
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
 @click.option(
     "--dump-after",
@@ -108,7 +107,9 @@ _encode_option = click.option(
 def compile_command(
     model: Path,
     neuron: str,
-    calibration: str,
+    calibration: str | None,
+    statistics: Path | None,
+    save_statistics: Path | None,
     out: Path | None,
     scale: float | None,
     fidelity: float,
@@ -132,7 +133,13 @@ def compile_command(
     """
     spiking_neuron = make_neuron(neuron, M=m, rule=rule, levels=levels)
     out = out or Path(f"{model.stem}.snn.onnx")
-    require_writable(out, model, Path(calibration), *external_files(model))
+    require_one_of(calibration, statistics)
+    inputs = (model, Path(calibration or str(statistics)), *external_files(model))
+    require_writable(out, *inputs)
+    if save_statistics is not None:
+        if statistics is not None or save_statistics.resolve() == out.resolve():
+            raise click.UsageError("--save-statistics needs --calibration and a file of its own")
+        require_writable(save_statistics, *inputs)
 
     def dump(name: str, graph: Graph) -> None:
         if name in dump_after:
@@ -142,7 +149,9 @@ def compile_command(
         network = compile(
             model,
             neuron=spiking_neuron,
-            calibration=calibration if calibration == RANDOM else Path(calibration),
+            calibration=samples_from(calibration),
+            statistics=statistics,
+            save_statistics=save_statistics,
             scale=scale,
             fidelity=fidelity,
             percentile=percentile,
@@ -180,8 +189,8 @@ def compile_command(
 
 @click.command("check")
 @click.argument("model", type=click.Path(path_type=Path))
-@_keep_option
-@_encode_option
+@keep_option
+@encode_option
 @json_option
 def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_json: bool) -> None:
     """Say what becomes of every operation of MODEL, without data.

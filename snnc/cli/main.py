@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import snnc
+from snnc.cli.calibrate import calibrate_command
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import eval_command, run_command
@@ -37,6 +38,7 @@ def main() -> None:
 for _command in (
     compile_command,
     check_command,
+    calibrate_command,
     inspect_command,
     run_command,
     eval_command,
