@@ -115,10 +115,14 @@ def from_statistics(
     saved = read_statistics(path)
     name = f"'{ann.source}'" if ann.source else "this network"
     require_same(saved.identity, identity_of(ann, sited), f"'{path}'", name)
+    if not saved.calibration.reservoir.fits(ann):
+        raise CompileError(
+            f"'{path}' holds samples that {name} does not take", help="calibrate again"
+        )
     if mask_input not in (None, saved.calibration.mask_input):
         raise CompileError(
             f"'{path}' was calibrated with {saved.calibration.mask}",
-            help=f"calibrate again with mask input '{mask_input}'",
+            help="leave --mask-input out, or calibrate again with it",
         )
     return CalibratedNetwork(ann, sited, saved.calibration)
 

@@ -50,27 +50,27 @@ def require_same(found: Identity, wanted: Identity, where: str, than: str) -> No
 
     where, than: what the two are called, quoted.
     """
+    statistics = f"the statistics in {where} are of"
     calibrate_it = "calibrate this network, or pass the statistics that belong to it"
     if found.network != wanted.network:
-        raise CompileError(f"{where} is of another network than {than}", help=calibrate_it)
+        raise CompileError(f"{statistics} another network than {than}", help=calibrate_it)
     if found.weights != wanted.weights:
-        raise CompileError(
-            f"{where} is of the same network as {than} with other weights", help=calibrate_it
-        )
+        raise CompileError(f"{statistics} other weights than {than}", help=calibrate_it)
     if found.sites != wanted.sites:
         raise CompileError(
-            f"{where} is of other sites than {than}: {_difference(found.sites, wanted.sites)}",
+            f"{statistics} other sites than {than}: {_difference(found.sites, wanted.sites)}",
             help="pass --keep and --encode-input as they were in calibration",
         )
     if found.sited != wanted.sited:
         raise CompileError(
-            f"{where} is of {than} as another version of snnc normalises it", help="calibrate again"
+            f"{statistics} the network as another version of snnc normalises it",
+            help="calibrate again",
         )
 
 
 def _difference(found: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     parts = {
-        "it lacks": [f"'{v}'" for v in wanted if v not in found],
-        "it also has": [f"'{v}'" for v in found if v not in wanted],
+        "they lack": [f"'{v}'" for v in wanted if v not in found],
+        "they have also": [f"'{v}'" for v in found if v not in wanted],
     }
     return ", ".join(f"{verb} {few(names)}" for verb, names in parts.items() if names)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from snnc.data import Feeds, Samples, samples_in
+from snnc.ir.graph import Graph
+from snnc.ir.node import Array, Type
 from snnc.shards import Batch, batch_of
 
 
@@ -96,13 +98,25 @@ class Reservoir:
         seen: int,
         largest: int,
     ) -> Reservoir:
-        """The reservoir that kept these samples (place, feeds) of `seen`."""
+        """The reservoir that kept these samples (place, feeds) of `seen`; ValueError if it could
+        not."""
         new = cls(single, splittable)
         new.largest = largest
-        for place, feeds in kept:
-            new.add(batch_of(feeds, place, splittable))
+        batches = [batch_of(feeds, place, splittable) for place, feeds in kept]
+        for batch in batches:
+            new.add(batch)
+        if not 0 < len(batches) == len(new) or new.seen > seen or (single and splittable):
+            raise ValueError("its samples are not those that were kept")
         new.seen = seen
         return new
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether the kept samples are ones that `graph` takes."""
+        return all(
+            kept.feeds.keys() == set(graph.inputs)
+            and all(_fits(array, graph.types[name]) for name, array in kept.feeds.items())
+            for kept in self._kept
+        )
 
     def samples(self, limit: int | None = None) -> Samples:
         """The kept samples (a uniform choice of `limit` of them), as data of their own."""
@@ -129,6 +143,15 @@ class Reservoir:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _fits(array: Array, kind: Type) -> bool:
+    dtype = "str" if array.dtype.kind in "OU" else str(array.dtype)
+    if kind.shape is None or dtype != kind.dtype:
+        return dtype == kind.dtype
+    return len(array.shape) == len(kind.shape) and all(
+        not isinstance(d, int) or d == n for d, n in zip(kind.shape, array.shape, strict=True)
+    )
 
 
 def _shapes(feeds: Feeds) -> list[tuple[int, ...]]:

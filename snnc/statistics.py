@@ -119,8 +119,10 @@ def _saved(header: Mapping[str, Any], array: Callable[[str], Array]) -> SavedSta
     parts = tuple(Part(**part | {"shard": Shard(**part["shard"])}) for part in header["parts"])
     counts, numbers = array("counts"), array("numbers")
     shape = (len(identity.sites), 3)
-    if (counts.shape, numbers.shape) != (shape, shape):
-        raise ValueError("the number of sites is not that of their statistics")
+    if (counts.shape, numbers.shape) != (shape, shape) or counts.dtype != np.int64:
+        raise ValueError("its statistics are not those of its sites")
+    if not isinstance(header["mask_input"], str | None):
+        raise ValueError("its mask input has no name")
     accumulators = {}
     for i, site in enumerate(identity.sites):
         state = AccumulatorState(
@@ -148,7 +150,10 @@ def _kept(header: Mapping[str, Any], array: Callable[[str], Array]) -> Iterator[
         stacks = [array(f"samples/{i}/{j}") for j in range(len(header["inputs"]))]
         if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in stacks):
             raise ValueError("a sample is not finite")
-        for place, *sample in zip(array(f"places/{i}").tolist(), *stacks, strict=True):
+        places = array(f"places/{i}").tolist()
+        if min(places, default=0) < 0:
+            raise ValueError("a sample has no place")
+        for place, *sample in zip(places, *stacks, strict=True):
             yield place, dict(zip(header["inputs"], sample, strict=True))
 
 
