@@ -15,7 +15,9 @@ from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
 from snnc.plots import plot
 from snnc.prepare import check
+from snnc.shards import Shard
 from snnc.site_errors import diagnose
+from snnc.statistics import merge_statistics
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "NeuronModel",
     "Point",
     "Recipe",
+    "Shard",
     "SiteError",
     "SpikingNetwork",
     "Study",
@@ -46,6 +49,7 @@ __all__ = [
     "lambda_curve",
     "load",
     "make_neuron",
+    "merge_statistics",
     "neuron_models",
     "percentile_curve",
     "plot",

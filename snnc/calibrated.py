@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
-from snnc.data import Samples
+from snnc.data import Samples, Source, samples_of
+from snnc.errors import CompileError
+from snnc.files import require_writable
+from snnc.identity import identity_of, require_same
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.node import Array
@@ -15,11 +20,18 @@ from snnc.passes.calibration import Calibration, observe
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 from snnc.pipeline import Watcher, named_in_errors, run_passes
+from snnc.random_data import RANDOM, random_samples
+from snnc.shards import WHOLE, Shard
+from snnc.statistics import SavedStatistics, read_statistics, write_statistics
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Told the phase, how much is done and of how much (None: not known)."""
 
 
 @dataclass(frozen=True)
 class CalibratedNetwork:
-    """ann: the network as loaded; sited: normalised, with its sites; calibration: what they saw.
+    """ann: the network as loaded; sited: normalised, with its sites; calibration: what they saw;
+    sources: the files that it was made from.
 
     Neuron, percentile and scale factor are chosen afterwards, as often as wanted: one calibration
     serves every choice.
@@ -28,6 +40,7 @@ class CalibratedNetwork:
     ann: Graph
     sited: Graph
     calibration: Calibration
+    sources: tuple[Path, ...] = ()
 
     @property
     def samples(self) -> Samples:
@@ -38,18 +51,81 @@ class CalibratedNetwork:
         """The network with statistics at its sites (stage calibrated)."""
         return run_passes(self.sited, (Calibrate(self.calibration, percentile),), watch)
 
+    def save_statistics(self, path: str | Path) -> None:
+        """Writes what calibration saw, to be read as `statistics`; never over a file it is from."""
+        require_writable(Path(path), *self.sources)
+        identity = identity_of(self.ann, self.sited)
+        write_statistics(SavedStatistics(identity, self.calibration), Path(path))
+
+
+@dataclass(frozen=True)
+class CalibrationSource:
+    """Where calibration comes from: samples, or a file of statistics; exactly one of the two.
+
+    mask_input: see observe. shard: the share of the samples to run.
+    """
+
+    samples: Source | None = None
+    statistics: str | Path | None = None
+    mask_input: str | None = None
+    shard: Shard = WHOLE
+
+    def __post_init__(self) -> None:
+        if (self.samples is None) == (self.statistics is None):
+            raise CompileError(
+                "calibration takes samples, or statistics of them: one of the two",
+                help="calibration='samples.npz', or statistics='samples.stats.npz'",
+            )
+
+    def calibrated(self, ann: Graph, sited: Graph, progress: Progress) -> CalibratedNetwork:
+        """The network with what its sites saw."""
+        if self.statistics is not None:
+            return from_statistics(ann, sited, Path(self.statistics), self.mask_input)
+        assert self.samples is not None
+        random = isinstance(self.samples, str) and self.samples == RANDOM
+        samples = random_samples(ann) if random else samples_of(self.samples, ann)
+        total = samples.count if self.shard == WHOLE else None
+
+        def told(done: int) -> None:
+            progress("calibrating", done, total)
+
+        return calibrate_sites(ann, sited, samples, self.mask_input, self.shard, told)
+
 
 def calibrate_sites(
     ann: Graph,
     sited: Graph,
     samples: Samples,
     mask_input: str | None = None,
+    shard: Shard = WHOLE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CalibratedNetwork:
-    """Runs the network with sites over `samples`, streaming."""
+    """Runs the network with sites over a shard of `samples`, streaming."""
     with named_in_errors(Calibrate.name):
-        seen = observe(sited, samples, mask_input=mask_input, progress=progress)
+        seen = observe(sited, samples, mask_input=mask_input, shard=shard, progress=progress)
     return CalibratedNetwork(ann, sited, seen)
+
+
+def from_statistics(
+    ann: Graph, sited: Graph, path: Path, mask_input: str | None = None
+) -> CalibratedNetwork:
+    """The network with the statistics of a file; CompileError if they are of another network.
+
+    mask_input: refuse statistics that were calibrated without this one, if given.
+    """
+    saved = read_statistics(path)
+    name = f"'{ann.source}'" if ann.source else "this network"
+    require_same(saved.identity, identity_of(ann, sited), f"'{path}'", name)
+    if not saved.calibration.reservoir.fits(ann):
+        raise CompileError(
+            f"'{path}' holds samples that {name} does not take", help="calibrate again"
+        )
+    if mask_input not in (None, saved.calibration.mask_input):
+        raise CompileError(
+            f"'{path}' was calibrated with {saved.calibration.mask}",
+            help="leave --mask-input out, or calibrate again with it",
+        )
+    return CalibratedNetwork(ann, sited, saved.calibration)
 
 
 def with_scale(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from onnx import ModelProto
 
 from snnc.backends.onnx_model import save_onnx
-from snnc.calibrated import CalibratedNetwork, calibrate_sites, with_scale
+from snnc.calibrated import CalibratedNetwork, CalibrationSource, Progress, with_scale
 from snnc.coverage import Coverage, coverage_of
 from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
-from snnc.errors import CompileError
+from snnc.errors import CompileError, few
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
@@ -23,14 +23,11 @@ from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibration import require_percentile
+from snnc.passes.calibration import Calibration, require_percentile
 from snnc.pipeline import Watcher
 from snnc.prepare import prepare
-from snnc.random_data import random_samples
 from snnc.search import GRID, Choice, choose_scale, require_fidelity
-
-RANDOM = "random"
-"""Calibration source for trying things out: random numbers instead of samples."""
+from snnc.shards import WHOLE, Shard, missing
 
 RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
 
@@ -111,46 +108,47 @@ class SpikingNetwork:
 class Watch:
     """Who is told about progress. progress(phase, done, total or None); graph(pass name, graph)."""
 
-    progress: Callable[[str, int, int | None], None] = lambda phase, done, total: None
+    progress: Progress = lambda phase, done, total: None
     graph: Watcher | None = None
 
 
 def calibrate(
     model: str | Path | ModelProto | Graph,
     *,
-    calibration: Source,
+    calibration: Source | None = None,
+    statistics: str | Path | None = None,
+    shard: Shard | str = WHOLE,
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
     mask_input: str | None = None,
     watch: Watch | None = None,
 ) -> CalibratedNetwork:
-    """The network with its sites, and what they saw on the calibration samples (see compile)."""
+    """The network with its sites, and what they saw on the calibration samples (see compile).
+
+    shard: run this share of the samples only ('2/4' or a Shard), to be merged with the others.
+    """
     watch = watch or Watch()
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard
+    source = CalibrationSource(calibration, statistics, mask_input, shard)
     ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
-    return _observed(ann, sited, calibration, mask_input, watch)
+    network = source.calibrated(ann, sited, watch.progress)
+    return replace(network, sources=_sources(model, calibration, statistics))
 
 
-def _observed(
-    ann: Graph, sited: Graph, calibration: Source, mask_input: str | None, watch: Watch
-) -> CalibratedNetwork:
-    samples = random_samples(ann) if _is_random(calibration) else samples_of(calibration, ann)
-
-    def progress(done: int) -> None:
-        watch.progress("calibrating", done, samples.count)
-
-    return calibrate_sites(ann, sited, samples, mask_input, progress)
-
-
-def _is_random(calibration: Source) -> bool:
-    return isinstance(calibration, str) and calibration == RANDOM
+def _sources(model: object, *data: object) -> tuple[Path, ...]:
+    """The files among what was passed, and those of the model's weights."""
+    files = [Path(s) for s in (model, *data) if isinstance(s, (str, Path))]
+    return (*files, *(external_files(Path(model)) if isinstance(model, (str, Path)) else ()))
 
 
 def compile(
     model: str | Path | ModelProto | Graph,
     *,
     neuron: NeuronModel | str = "sfn",
-    calibration: Source,
+    calibration: Source | None = None,
+    statistics: str | Path | None = None,
+    save_statistics: str | Path | None = None,
     scale: float | None = None,
     fidelity: float = 0.98,
     percentile: float = 1.0,
@@ -165,6 +163,8 @@ def compile(
 
     model: ONNX file, message or graph. neuron: a neuron model, or the name of one. calibration: a
     .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
+    statistics: a file of what calibration saw, instead of samples. save_statistics: such a file to
+    write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
     node names that stay analog. Raises CompileError.
@@ -176,10 +176,16 @@ def compile(
     require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
+    source = CalibrationSource(calibration, statistics, mask_input)
+    sources = _sources(model, calibration, statistics)
+    if save_statistics is not None:
+        require_writable(Path(save_statistics), *sources)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
     output = primary_output(ann, output)
-    network = _observed(ann, sited, calibration, mask_input, watch)
+    network = replace(source.calibrated(ann, sited, watch.progress), sources=sources)
+    if save_statistics is not None:
+        network.save_statistics(save_statistics)
     calibrated = network.graph(percentile, watch.graph)
     choice = None
     if scale is None:
@@ -205,12 +211,9 @@ def compile(
         output=output,
         coverage=coverage_of(sited, next(reservoir.batches(1))),
         calibration_samples=reservoir.seen,
-        warnings=tuple(_warnings(spiking, choice, fidelity, _is_random(calibration))),
+        warnings=tuple(_warnings(spiking, choice, fidelity, network.calibration)),
     )
-    sources = [Path(s) for s in (model, calibration) if isinstance(s, (str, Path))]
-    return SpikingNetwork(
-        spiking, ann, report, (*sources, *(f for s in sources[:1] for f in external_files(s)))
-    )
+    return SpikingNetwork(spiking, ann, report, sources)
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:
@@ -225,13 +228,17 @@ def _with_activity(graph: Graph, samples: Samples) -> Graph:
     return graph.rewrite(rule)
 
 
-def _warnings(graph: Graph, choice: Choice | None, fidelity: float, is_random: bool) -> list[str]:
+def _warnings(
+    graph: Graph, choice: Choice | None, fidelity: float, calibration: Calibration
+) -> list[str]:
     found = []
     if choice is not None and choice.samples < FEW_SAMPLES:
         found.append(
             f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
         )
-    if is_random:
+    if absent := missing(calibration.parts):
+        found.append(f"the statistics lack shards of the samples: {few(absent)}")
+    if calibration.random:
         found.append(RANDOM_WARNING)
     if choice is not None and not choice.reached:
         found.append(

@@ -14,7 +14,7 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type
-from snnc.npz import DAMAGED, npy_array, npy_header, npy_rows
+from snnc.npz import DAMAGED, npy_array, npy_header, npy_rows, refuse_statistics
 
 Feeds: TypeAlias = Mapping[str, Array]
 Source: TypeAlias = "str | Path | Array | Feeds | Iterable[Feeds]"
@@ -29,7 +29,8 @@ class Samples:
 
     batches(n) yields dictionaries of arrays, samples first, of at most n samples each; a stream
     can be read once. single: the model takes one sample at a time, without a sample axis;
-    splittable: a batch may be cut anywhere (its size is not fixed by the model).
+    splittable: a batch may be cut anywhere (its size is not fixed by the model); random: numbers
+    without meaning.
     """
 
     batches: Callable[[int], Iterator[Feeds]]
@@ -38,6 +39,7 @@ class Samples:
     single: bool = False
     splittable: bool = True
     streamed_labels: list[Array] = field(default_factory=list)
+    random: bool = False
 
     def size_of(self, feeds: Feeds) -> int:
         """Samples in a batch."""
@@ -132,6 +134,7 @@ def _from_npz(path: Path, graph: Graph) -> Samples:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {n.removesuffix(".npy"): n for n in archive.namelist() if n.endswith(".npy")}
+            refuse_statistics(members, where)
             chosen = _select(members, graph, where)
             headers = {name: npy_header(archive, members[key]) for name, key in chosen.items()}
             known = LABELS in members and LABELS not in graph.inputs
@@ -188,8 +191,7 @@ def _check_headers(
         words = ", ".join(f"'{n}' {c}" for n, c in counts.items())
         raise CompileError(
             f"the arrays of {where} differ in their number of samples: {words}",
-            help="samples lie along the first axis; where the model's own first axis is another, "
-            "put one in front",
+            help="samples lie along the first axis: put one in front where the model has another",
         )
     count = next(iter(counts.values()))
     if count == 0:

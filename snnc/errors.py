@@ -80,6 +80,13 @@ class CompileError(Exception):
         return "\n".join(lines)
 
 
+def few(names: Iterable[str]) -> str:
+    """A list of names, shortened to the first three."""
+    listed = list(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CompileError:
     """The error for a name that is not in a closed list, with the nearest one that is."""
     names = sorted(known)

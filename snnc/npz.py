@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +57,15 @@ def npy_array(archive: zipfile.ZipFile, member: str) -> Array:
         return array
 
 
+def npy_checked(archive: zipfile.ZipFile, member: str) -> Array:
+    """A whole array whose checksum was compared."""
+    data = archive.read(member)
+    file = io.BytesIO(data)
+    shape, dtype, fortran = _read_header(file)
+    array: Array = np.frombuffer(data, dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
 def npy_rows(archive: zipfile.ZipFile, member: str, size: int, where: str) -> Iterator[Array]:
     """The rows of an array in a .npz file, `size` at a time, without loading the others."""
     try:
@@ -76,9 +86,25 @@ def npy_rows(archive: zipfile.ZipFile, member: str, size: int, where: str) -> It
         raise CompileError(f"{where} is damaged: {error}") from None
 
 
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+FAST = 1
+"""Level of compression; higher ones are slower and hardly smaller on numbers."""
+
+STATISTICS = "snnc.statistics"
+"""Name of the array that tells a file of calibration statistics from one of samples."""
+
+
+def refuse_statistics(names: Iterable[str], where: str) -> None:
+    """Raises CompileError where samples were expected and statistics given."""
+    if STATISTICS in names:
+        raise CompileError(
+            f"{where} holds calibration statistics, not samples", help="pass it as --statistics"
+        )
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array], compressed: bool = False) -> None:
     """Writes arrays of any names (numpy.savez cannot take 'file')."""
-    with zipfile.ZipFile(path, "w") as archive:
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method, compresslevel=FAST) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array))

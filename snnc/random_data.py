@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from snnc.data import Samples, samples_of
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
+
+RANDOM = "random"
+"""Calibration source for trying things out: random numbers instead of samples."""
 
 RANDOM_SAMPLES = 16
 RANDOM_DIM = 32
@@ -16,7 +21,8 @@ RANDOM_DIM = 32
 
 def random_samples(graph: Graph) -> Samples:
     """Random numbers in the shape of the inputs: for trying things out, thresholds mean nothing."""
-    return samples_of(random_feeds(graph, RANDOM_SAMPLES, RANDOM_DIM), graph)
+    samples = samples_of(random_feeds(graph, RANDOM_SAMPLES, RANDOM_DIM), graph)
+    return replace(samples, random=True)
 
 
 def random_feeds(graph: Graph, samples: int, dim: int) -> dict[str, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 from snnc.data import Feeds, Samples
 from snnc.ir.node import Array
 from snnc.runtime import Session
+from snnc.shards import split
 
 Axes = Mapping[str, int | None]
 """Axis of each output along which samples lie; None: the output is one whole row."""
@@ -30,7 +31,7 @@ def batches_and_axes(
         return chain([first], stream), dict.fromkeys(outputs, axis)
     axes = sample_axes(session, first, outputs)
     if any(axis is None for axis in axes.values()):
-        one_by_one = (part for feeds in chain([first], stream) for part in _split(feeds))
+        one_by_one = (part for feeds in chain([first], stream) for part in split(feeds))
         return one_by_one, axes
     return chain([first], stream), axes
 
@@ -45,11 +46,6 @@ def sample_axes(session: Session, feeds: Feeds, outputs: tuple[str, ...]) -> dic
         pairs = enumerate(zip(single[name].shape, double[name].shape, strict=True))
         found[name] = next((axis for axis, (a, b) in pairs if b == 2 * a), None)
     return found
-
-
-def _split(feeds: Feeds) -> Iterator[Feeds]:
-    for i in range(len(next(iter(feeds.values())))):
-        yield {name: array[i : i + 1] for name, array in feeds.items()}
 
 
 def rows_of(array: Array, axis: int | None) -> Array:

@@ -17,6 +17,7 @@ from snnc.ir.node import Array, Node, Site
 from snnc.passes.substitute import neuron_at
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session, batch_size
+from snnc.shards import batch_of
 from snnc.sites import Pairing, layers_of, pair, site_names, steps_at
 
 SAMPLES = 256
@@ -45,7 +46,7 @@ def diagnose(
     samples = samples_of(data, ann)
     held = Reservoir(samples.single, samples.splittable, limit=limit)
     for feeds in samples.batches(64):
-        held.add(feeds)
+        held.add(batch_of(feeds, held.seen, samples.splittable))
     size = batch_size(snn, [n.outputs[0] for n in snn.neurons])
     run = _Run(pairing, snn, output, list(held.batches(size)))
     together, exact = run.together()

@@ -14,6 +14,7 @@ from snnc.ir.node import Array, Statistics
 from snnc.prepare import prepare
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session
+from snnc.shards import batch_of
 from tests.conftest import calibration_path, model_path
 
 
@@ -106,13 +107,13 @@ def test_the_reservoir_is_a_uniform_sample_within_its_bounds() -> None:
     values = np.arange(20_000, dtype=np.float32).reshape(-1, 1)
     reservoir = Reservoir(limit=500)
     for start in range(0, len(values), 64):
-        reservoir.add({"x": values[start : start + 64]})
+        reservoir.add(batch_of({"x": values[start : start + 64]}, start, splittable=True))
     kept = np.concatenate([f["x"] for f in reservoir.batches(64)]).ravel()
     assert kept.size == 500
     assert np.unique(kept).size == 500
     assert abs(kept.mean() - 10_000) < 1000
     small = Reservoir(limit=500, megabytes=1)
-    small.add({"x": np.zeros((50, 2**17), np.float32)})
+    small.add(batch_of({"x": np.zeros((50, 2**17), np.float32)}, 0, splittable=True))
     assert len(small) == 2
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+import snnc
 from snnc.cli import main
 from snnc.pipeline import PASS_NAMES
 from tests.conftest import MODELS, calibration_path, held_out_path, model_path
@@ -142,7 +145,42 @@ def test_random_calibration_says_that_its_thresholds_are_meaningless(inside: Pat
     assert "meaningless" in result.stderr
 
 
-@pytest.mark.parametrize("verb", ["compile", "check", "inspect", "run", "eval", "neurons"])
+def test_shards_calibrated_apart_compile_as_one(inside: Path) -> None:
+    direct = document(compile_mlp("-o", "direct.onnx", "--save-statistics", "whole.npz", "--json"))
+    for i in (1, 2, 3, 4):
+        words = ("--calibration", MLP_DATA, "--shard", f"{i}/4", "-o", f"{i}.npz")
+        report = document(call("calibrate", "mlp.onnx", *words, "--json"))
+        assert report["samples"] == report["kept"] == report["parts"][0]["samples"]
+        assert (report["sites"], report["output"]) == (2, f"{i}.npz")
+        assert report["bytes"] == Path(f"{i}.npz").stat().st_size
+        assert len(report["missing"]) == 3
+    partial = call("calibrate", "--merge", "4.npz", "2.npz", "-o", "24.npz")
+    assert partial.exit_code == 0
+    assert partial.stderr == "warning: shards are missing: 1/4, 3/4\n"
+    assert "samples  128, 128 of them kept" in partial.stdout
+    merged = call("calibrate", "--merge", "1.npz", "24.npz", "3.npz", "-o", "all.npz", "--json")
+    assert document(merged)["missing"] == []
+    assert document(merged)["samples"] == 300
+    assert merged.stderr == ""
+    for statistics in ("whole.npz", "all.npz"):
+        found = document(call("compile", "mlp.onnx", "--statistics", statistics, "--json"))
+        assert found | {"output": "direct.onnx"} == direct
+        assert Path("mlp.snn.onnx").read_bytes() == Path("direct.onnx").read_bytes()
+    lacking = call("compile", "mlp.onnx", "--statistics", "24.npz")
+    assert "warning: the statistics lack shards of the samples: 1/4, 3/4" in lacking.stderr
+
+
+def test_calibrate_says_what_it_did(inside: Path) -> None:
+    result = call("calibrate", "mlp.onnx", "--calibration", "random", "--shard", "2/2", "-o", "s")
+    assert result.exit_code == 0
+    assert "samples     8 (shard 2/2), 8 of them kept to choose lambda on" in result.stdout
+    assert "warning: random numbers: the statistics are meaningless" in result.stderr
+    assert "missing" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["compile", "check", "calibrate", "inspect", "run", "eval", "neurons"]
+)
 def test_help_shows_an_example(verb: str) -> None:
     shown = call(verb, "--help")
     assert shown.exit_code == 0
@@ -169,6 +207,29 @@ def make_bad_files(digits: Path) -> None:
     cnn = onnx.load(str(model_path("digits_cnn")))
     onnx.save(cnn, "external.onnx", save_as_external_data=True, location="gone.data")
     Path("gone.data").unlink()
+
+
+@cache
+def statistics_files() -> dict[str, bytes]:
+    """Files of statistics of the MLP on six samples, of its shards, and of the CNN."""
+    with np.load(MLP_DATA) as arrays:
+        x = arrays["input"][:6]
+    found: dict[str, bytes] = {}
+
+    def keep(name: str, network: snnc.CalibratedNetwork) -> None:
+        with TemporaryDirectory() as directory:
+            path = Path(directory) / name
+            network.save_statistics(path)
+            found[name] = path.read_bytes()
+
+    keep("s.npz", snnc.calibrate(MLP, calibration=x))
+    for shard in ("1/2", "2/2", "1/3"):
+        name = f"s{shard.replace('/', 'of')}.npz"
+        keep(name, snnc.calibrate(MLP, calibration=x, shard=shard))
+    cnn = model_path("digits_cnn")
+    keep("cnn.npz", snnc.calibrate(cnn, calibration=x.reshape(-1, 1, 8, 8)))
+    found["cut.npz"] = found["s.npz"][:2000]
+    return found
 
 
 BAD = {
@@ -200,6 +261,24 @@ BAD = {
     "output": "compile mlp.onnx --calibration good.npz --output probabilites",
     "out_directory": "compile mlp.onnx --calibration good.npz -o none/out.onnx",
     "out_is_directory": "compile mlp.onnx --calibration good.npz -o .",
+    "statistics_missing": "compile mlp.onnx --statistics none.npz",
+    "statistics_are_samples": "compile mlp.onnx --statistics good.npz",
+    "samples_are_statistics": "compile mlp.onnx --calibration s.npz",
+    "statistics_not_npz": "compile mlp.onnx --statistics notzip.npz",
+    "statistics_cut": "compile mlp.onnx --statistics cut.npz",
+    "statistics_network": "compile mlp.onnx --statistics cnn.npz",
+    "statistics_sites": "compile mlp.onnx --statistics s.npz --encode-input",
+    "statistics_mask": "compile mlp.onnx --statistics s.npz --mask-input input",
+    "statistics_over_samples": "calibrate mlp.onnx --calibration good.npz -o good.npz",
+    "save_over_samples": "compile mlp.onnx --calibration good.npz --save-statistics good.npz",
+    "shard_text": "calibrate mlp.onnx --calibration good.npz --shard two -o new.npz",
+    "shard_range": "calibrate mlp.onnx --calibration good.npz --shard 3/2 -o new.npz",
+    "shard_empty": "calibrate mlp.onnx --calibration good.npz --shard 1/7 -o new.npz",
+    "merge_twice": "calibrate --merge s1of2.npz s2of2.npz s1of2.npz -o new.npz",
+    "merge_overlap": "calibrate --merge s1of2.npz s1of3.npz -o new.npz",
+    "merge_network": "calibrate --merge s1of2.npz cnn.npz -o new.npz",
+    "merge_samples": "calibrate --merge s1of2.npz good.npz -o new.npz",
+    "merge_over_input": "calibrate --merge s1of2.npz s2of2.npz -o s1of2.npz",
     "run_nan": "run mlp.onnx --data nan.npz -o y.npz",
     "eval_pair": "eval mlp.onnx cnn.onnx --data good.npz",
 }
@@ -208,6 +287,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_one_clear_error(inside: Path, case: str) -> None:
     make_bad_files(Path(MLP_DATA))
+    for name, data in statistics_files().items():
+        Path(name).write_bytes(data)
     shutil.copy(model_path("digits_cnn"), "cnn.onnx")
     before = {f.name: f.read_bytes() for f in inside.iterdir()}
     result = call(*BAD[case].split())
@@ -221,6 +302,14 @@ def test_bad_input_gets_one_clear_error(inside: Path, case: str) -> None:
 USAGE = {
     "no_command": "bogus",
     "no_calibration": "compile mlp.onnx",
+    "samples_and_statistics": "compile mlp.onnx --calibration random --statistics s.npz",
+    "save_from_statistics": "compile mlp.onnx --statistics s.npz --save-statistics t.npz",
+    "save_over_model": "compile mlp.onnx --calibration random -o a --save-statistics ./a",
+    "calibrate_without_samples": "calibrate mlp.onnx -o s.npz",
+    "calibrate_without_out": "calibrate mlp.onnx --calibration random",
+    "calibrate_two_models": "calibrate mlp.onnx mlp.onnx --calibration random -o s.npz",
+    "merge_nothing": "calibrate --merge -o s.npz",
+    "merge_and_calibrate": "calibrate --merge s.npz --calibration random -o t.npz",
     "no_model": "compile",
     "option": "compile mlp.onnx --calibration random --bogus",
     "rule": "compile mlp.onnx --calibration random --rule eq12",

@@ -7,14 +7,18 @@ from pathlib import Path
 import click
 
 from snnc.cli.options import (
+    calibration_option,
     encode_option,
     keep_option,
     neuron_options,
+    require_one_of,
+    samples_from,
     scale_options,
     site_options,
+    statistics_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import RANDOM, Watch, compile
+from snnc.compiler import Watch, compile
 from snnc.coverage import Coverage
 from snnc.files import require_writable
 from snnc.frontend import external_files
@@ -28,11 +32,13 @@ from snnc.report import percent, short, table
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
+@calibration_option
+@statistics_option
 @click.option(
-    "--calibration",
-    required=True,
-    metavar="F.npz",
-    help="Samples to calibrate on; 'random' only to try things out.",
+    "--save-statistics",
+    type=click.Path(path_type=Path),
+    metavar="S.npz",
+    help="File to write what calibration saw to, for later --statistics.",
 )
 @click.option(
     "-o",
@@ -56,7 +62,9 @@ from snnc.report import percent, short, table
 def compile_command(
     model: Path,
     neuron: str,
-    calibration: str,
+    calibration: str | None,
+    statistics: Path | None,
+    save_statistics: Path | None,
     out: Path | None,
     scale: float | None,
     fidelity: float,
@@ -80,7 +88,13 @@ def compile_command(
     """
     spiking_neuron = make_neuron(neuron, M=m, rule=rule, levels=levels)
     out = out or Path(f"{model.stem}.snn.onnx")
-    require_writable(out, model, Path(calibration), *external_files(model))
+    require_one_of(calibration, statistics)
+    inputs = (model, Path(calibration or str(statistics)), *external_files(model))
+    require_writable(out, *inputs)
+    if save_statistics is not None:
+        if statistics is not None or save_statistics.resolve() == out.resolve():
+            raise click.UsageError("--save-statistics needs --calibration and a file of its own")
+        require_writable(save_statistics, *inputs)
 
     def dump(name: str, graph: Graph) -> None:
         if name in dump_after:
@@ -90,7 +104,9 @@ def compile_command(
         network = compile(
             model,
             neuron=spiking_neuron,
-            calibration=calibration if calibration == RANDOM else Path(calibration),
+            calibration=samples_from(calibration),
+            statistics=statistics,
+            save_statistics=save_statistics,
             scale=scale,
             fidelity=fidelity,
             percentile=percentile,

@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from snnc.cli.modes import COMPARISON, mode_of
-from snnc.cli.options import neuron_options, scale_options, site_options
+from snnc.cli.options import (
+    calibration_option,
+    neuron_options,
+    scale_options,
+    site_options,
+    statistics_option,
+)
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.cli.studies import numbers, study_command
 from snnc.curves import PERCENTILES
@@ -58,9 +64,8 @@ from snnc.site_errors import SAMPLES, diagnose
     metavar="OUT",
     help="Picture of a curve, an ablation or a histogram to write (.png, .svg, .pdf).",
 )
-@click.option(
-    "--calibration", metavar="F.npz", help="Samples to calibrate on, for all but a comparison."
-)
+@calibration_option
+@statistics_option
 @click.option(
     "--lambdas",
     callback=numbers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import snnc
+from snnc.cli.calibrate import calibrate_command
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
@@ -40,6 +41,7 @@ for _command in (
     compile_command,
     check_command,
     fix_command,
+    calibrate_command,
     inspect_command,
     run_command,
     eval_command,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-_CALIBRATED = frozenset({"calibration", "m", "rule", "polarity", "keep", "encode_input"})
+_CALIBRATED = frozenset(
+    {"calibration", "statistics", "m", "rule", "polarity", "keep", "encode_input"}
+)
 _STUDY = _CALIBRATED | {"mask_input", "plot", "output", "pj_ac", "pj_mac"}
 
 COMPARISON = "comparison"
@@ -52,8 +54,8 @@ def _check_networks(context: click.Context, mode: str, flag: str) -> None:
             raise click.UsageError("Missing argument 'SNN'.", context)
     elif context.params["snn"] is not None:
         raise click.UsageError(f"{flag} compiles MODEL itself: leave SNN out", context)
-    elif context.params["calibration"] is None:
-        raise click.UsageError(f"{flag} needs --calibration", context)
+    elif (context.params["calibration"] is None) == (context.params["statistics"] is None):
+        raise click.UsageError(f"{flag} needs either --calibration or --statistics", context)
 
 
 def _flag(context: click.Context, name: str) -> str:

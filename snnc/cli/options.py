@@ -1,14 +1,16 @@
-"""Options that `snnc compile` and the studies of `snnc eval` share."""
+"""Options that several verbs share: neuron, scale factor, sites, source of calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import click
 
 from snnc.neurons.sfn import SFN
+from snnc.random_data import RANDOM
 
 _CHOICES = SFN.choices()
 
@@ -28,6 +30,9 @@ keep_option = click.option(
 )
 encode_option = click.option(
     "--encode-input", is_flag=True, help="Also encode the raw input of the first layers in spikes."
+)
+mask_option = click.option(
+    "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
 )
 scale_options = together(
     click.option(
@@ -81,9 +86,27 @@ neuron_options = together(
 site_options = together(
     keep_option,
     encode_option,
-    click.option(
-        "--mask-input",
-        metavar="NAME",
-        help="Input whose zeros mark padding, which calibration skips.",
-    ),
+    mask_option,
 )
+calibration_option = click.option(
+    "--calibration",
+    metavar="F.npz",
+    help=f"Samples to calibrate on; '{RANDOM}' only to try things out.",
+)
+statistics_option = click.option(
+    "--statistics",
+    type=click.Path(path_type=Path),
+    metavar="S.npz",
+    help="What snnc calibrate saw, instead of --calibration.",
+)
+
+
+def require_one_of(calibration: str | None, statistics: Path | None) -> None:
+    """A usage error unless there are either samples or statistics."""
+    if (calibration is None) == (statistics is None):
+        raise click.UsageError("pass either --calibration F.npz or --statistics S.npz")
+
+
+def samples_from(calibration: str | None) -> str | Path | None:
+    """What the library takes for --calibration."""
+    return calibration if calibration is None or calibration == RANDOM else Path(calibration)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.cli.options import samples_from
 from snnc.cli.output import Progress, print_json
-from snnc.compiler import RANDOM, RANDOM_WARNING, Watch, calibrate
+from snnc.compiler import RANDOM_WARNING, Watch, calibrate
 from snnc.curves import (
     PERCENTILES,
     Point,
@@ -48,22 +49,24 @@ def numbers(
 def study_command(mode: str, model: Path, data: Path, options: dict[str, Any]) -> None:
     """Calibrates MODEL, runs the study and shows it: table or JSON, and a picture if asked."""
     picture: Path | None = options["plot"]
-    calibration = options["calibration"]
+    calibration, statistics = options["calibration"], options["statistics"]
     if picture is not None:
         require_format(picture)
-        require_writable(picture, model, data, Path(calibration), *external_files(model))
+        seen = Path(calibration or statistics)
+        require_writable(picture, model, data, seen, *external_files(model))
     _check_numbers(options)
     with Progress() as progress:
         network = calibrate(
             model,
-            calibration=calibration if calibration == RANDOM else Path(calibration),
+            calibration=samples_from(calibration),
+            statistics=statistics,
             keep=options["keep"],
             encode_input=options["encode_input"],
             mask_input=options["mask_input"],
             watch=Watch(progress),
         )
         result = _study(mode, network, data, options, progress)
-    if calibration == RANDOM:
+    if network.calibration.random:
         click.echo(f"warning: {RANDOM_WARNING}", err=True)
     if picture is not None:
         plot(result, picture)

@@ -124,12 +124,12 @@ def _name(name: str) -> str:
     return "%" + (name if _PLAIN_NAME.match(name) else json.dumps(name))
 
 
-def digest(array: Array) -> str:
-    """Eight hexadecimal digits that identify a constant's dtype, shape and contents."""
-    h = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    strings = array.dtype.kind == "O"
+def digest(array: Array, digits: int = 8) -> str:
+    """Hexadecimal digits (at most 64) that identify an array's dtype, shape and contents."""
+    strings = array.dtype.kind in "OU"
+    h = hashlib.sha256(f"{'object' if strings else array.dtype}{array.shape}".encode())
     h.update(repr(array.tolist()).encode() if strings else np.ascontiguousarray(array).tobytes())
-    return h.hexdigest()[:8]
+    return h.hexdigest()[:digits]
 
 
 def _const(array: Array) -> str:

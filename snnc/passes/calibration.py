@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from snnc.passes.masking import Masking
 from snnc.passes.sketch import Accumulator
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session, batch_size
+from snnc.shards import WHOLE, Deal, Part, Shard, joined
 
 
 def _silent(done: int) -> None:
@@ -22,10 +23,34 @@ def _silent(done: int) -> None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """accumulators: by name of the value that a site encodes; reservoir: some of the samples."""
+    """accumulators: by name of the value that a site encodes; reservoir: some of the samples;
+    parts: which samples were seen; mask_input: whose zeros were left out."""
 
     accumulators: Mapping[str, Accumulator]
     reservoir: Reservoir
+    parts: tuple[Part, ...]
+    mask_input: str | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether any of the samples were random numbers."""
+        return any(part.random for part in self.parts)
+
+    @property
+    def mask(self) -> str:
+        """The mask in words."""
+        return "no mask" if self.mask_input is None else f"mask input '{self.mask_input}'"
+
+    def merged(self, other: Calibration, where: str) -> Calibration:
+        """What this calibration and `other`, of the same network, saw; both are used up.
+
+        where: what `other` is called in the CompileError for samples that would count twice.
+        """
+        parts = joined(self.parts, other.parts, where)
+        for value, accumulator in self.accumulators.items():
+            accumulator.merge(other.accumulators[value])
+        self.reservoir.merge(other.reservoir)
+        return replace(self, parts=parts)
 
 
 def observe(
@@ -33,12 +58,14 @@ def observe(
     samples: Samples,
     *,
     mask_input: str | None = None,
+    shard: Shard = WHOLE,
     progress: Callable[[int], None] = _silent,
 ) -> Calibration:
     """Runs a network with sites over `samples` and records the values of every site.
 
     mask_input: name of an input [samples, positions]; positions where it is 0 are left out.
-    progress: told how many samples are done. Raises CompileError for values that are not finite.
+    shard: run this share of the samples only. progress: told how many samples are done. Raises
+    CompileError for values that are not finite.
     """
     values = tuple(site.inputs[0] for site in graph.sites)
     session = Session(graph, taps=values)
@@ -46,7 +73,9 @@ def observe(
     site_of = {site.inputs[0]: site for site in graph.sites}
     masking: Masking | None = None
     reservoir = Reservoir(samples.single, samples.splittable)
-    for feeds in samples.batches(batch_size(graph, values)):
+    deal = Deal(samples, shard, batch_size(graph, values))
+    for batch in deal:
+        feeds = batch.feeds
         if mask_input is not None and masking is None:
             sample = {name: array[:1] for name, array in feeds.items()}
             masking = Masking(graph, mask_input, site_of, sample)
@@ -63,9 +92,9 @@ def observe(
                 )
             if array.size:
                 accumulators[value].update(array)
-        reservoir.add(feeds)
+        reservoir.add(batch)
         progress(reservoir.seen)
-    return Calibration(accumulators, reservoir)
+    return Calibration(accumulators, reservoir, (deal.part,), mask_input)
 
 
 def require_percentile(percentile: float) -> None:
