@@ -130,6 +130,7 @@ def prepare(
     *,
     keep: tuple[str, ...] = (),
     encode_input: bool = False,
+    verify: bool = False,
     watch: Watcher | None = None,
 ) -> tuple[Graph, Graph]:
     """The network as loaded, and normalised with its sites placed: all that needs no data."""
@@ -144,7 +145,7 @@ def prepare(
             at=ann.source or None,
             help="pass the trained network it was compiled from",
         )
-    return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
+    return ann, run_passes(ann, (Normalize(verify), PlaceSites(keep, encode_input)), watch)
 
 
 def compile(
@@ -160,6 +161,7 @@ def compile(
     encode_input: bool = False,
     mask_input: str | None = None,
     output: str | None = None,
+    verify: bool = False,
     watch: Watch | None = None,
 ) -> SpikingNetwork:
     """Turns a trained network into a spiking one of one timestep, without training.
@@ -168,7 +170,8 @@ def compile(
     .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
-    node names that stay analog. Raises CompileError.
+    node names that stay analog. verify: check on random data that no rewriting of the network
+    changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
@@ -178,7 +181,9 @@ def compile(
     if not 0 < fidelity <= 1:
         raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
-    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+    ann, sited = prepare(
+        model, keep=keep, encode_input=encode_input, verify=verify, watch=watch.graph
+    )
     output = primary_output(ann, output)
     is_random = isinstance(calibration, str) and calibration == RANDOM
     samples = random_samples(ann) if is_random else samples_of(calibration, ann)

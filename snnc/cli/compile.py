@@ -29,6 +29,11 @@ _keep_option = click.option(
 _encode_option = click.option(
     "--encode-input", is_flag=True, help="Also encode the raw input of the first layers in spikes."
 )
+_verify_option = click.option(
+    "--verify",
+    is_flag=True,
+    help="Check on random data that no rewriting of the network changes its outputs.",
+)
 
 
 @click.command("compile")
@@ -97,6 +102,7 @@ _encode_option = click.option(
     "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
 )
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
+@_verify_option
 @click.option(
     "--dump-after",
     type=click.Choice(PASS_NAMES),
@@ -121,6 +127,7 @@ def compile_command(
     encode_input: bool,
     mask_input: str | None,
     output: str | None,
+    verify: bool,
     dump_after: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -151,13 +158,14 @@ def compile_command(
             encode_input=encode_input,
             mask_input=mask_input,
             output=output,
+            verify=verify,
             watch=Watch(progress, dump),
         )
     network.save(out)
     report = network.report
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
-    summary = report.summary() | {"output": str(out)}
+    summary = report.summary() | {"verified": verify, "output": str(out)}
     if as_json:
         print_json(summary)
         return
@@ -173,6 +181,7 @@ def compile_command(
         ("neuron", f"{neuron} (M={m}, {rule}, {levels}, {polarity} steps), {report.sites} layers"),
         ("lambda", f"{report.scale:.4g} ({found})"),
         *_coverage_rows(report.coverage),
+        *_verified_rows(verify),
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
@@ -182,15 +191,18 @@ def compile_command(
 @click.argument("model", type=click.Path(path_type=Path))
 @_keep_option
 @_encode_option
+@_verify_option
 @json_option
-def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_json: bool) -> None:
+def check_command(
+    model: Path, keep: tuple[str, ...], encode_input: bool, verify: bool, as_json: bool
+) -> None:
     """Say what becomes of every operation of MODEL, without data.
 
     \b
     Example:
       snnc check model.onnx
     """
-    _, sited = prepare(model, keep=keep, encode_input=encode_input)
+    _, sited = prepare(model, keep=keep, encode_input=encode_input, verify=verify)
     coverage = coverage_of(sited)
     if as_json:
         operations = [
@@ -200,6 +212,7 @@ def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_jso
             {
                 "model": str(model),
                 "sites": len(sited.sites),
+                "verified": verify,
                 **coverage_summary(coverage),
                 "operations": operations,
             }
@@ -208,7 +221,12 @@ def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_jso
     entries = [(e.name, e.op, e.fate, e.why) for e in coverage.entries]
     click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
     rows = [("neurons", f"{len(sited.sites)} layers"), *_coverage_rows(coverage)]
+    rows += _verified_rows(verify)
     click.echo(table(["coverage", str(model)], rows))
+
+
+def _verified_rows(verify: bool) -> list[tuple[str, str]]:
+    return [("verified", "no rewriting changes an output on random data")] if verify else []
 
 
 def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from snnc.ir.graph import Graph, Stage
 from snnc.passes.normalize.batch_norm import fold_batch_norm_backward
 from snnc.passes.normalize.batch_norm_forward import fold_batch_norm_forward
 from snnc.passes.normalize.constants import fold_constants
+from snnc.passes.normalize.equivalence import Equivalence
 from snnc.passes.normalize.gelu import recognise_gelu
 from snnc.passes.normalize.identity import drop_identities
 from snnc.passes.normalize.layer_norm import recognise_layer_norm
@@ -33,16 +34,24 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
 
 @dataclass(frozen=True)
 class Normalize:
-    """Applies every rule until none changes the graph."""
+    """Applies every rule until none changes the graph.
+
+    verify: after each change, run the graph on random data and compare its outputs.
+    """
+
+    verify: bool = False
 
     name: ClassVar[str] = "normalize"
     before: ClassVar[Stage] = Stage.ANN
     after: ClassVar[Stage] = Stage.ANN
 
     def __call__(self, graph: Graph) -> Graph:
+        equivalence = Equivalence(graph) if self.verify else None
         while True:
             before = graph
             for rule in RULES:
-                graph = rule(graph)
+                last, graph = graph, rule(graph)
+                if equivalence is not None and graph.nodes != last.nodes:
+                    equivalence.check(graph, rule.__name__.replace("_", "-"))
             if graph.nodes == before.nodes:
                 return graph
