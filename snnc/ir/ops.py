@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op, Site
 
-ONNX_TYPE = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
-"""Numbers of the floating-point types in a Cast's attribute `to` (TensorProto.DataType)."""
+ONNX_TYPE = {
+    "float32": 1,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+    "bfloat16": 16,
+}
+"""Numbers of element types in a Cast's attribute `to` (TensorProto.DataType)."""
 
 SYNAPTIC = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"})
 """Operations that multiply and accumulate, and that spikes can drive."""

@@ -11,6 +11,7 @@ from snnc.passes.normalize.batch_norm import fold_batch_norm_backward
 from snnc.passes.normalize.batch_norm_forward import fold_batch_norm_forward
 from snnc.passes.normalize.constants import fold_constants
 from snnc.passes.normalize.equivalence import Equivalence
+from snnc.passes.normalize.fused import spell_out_fused
 from snnc.passes.normalize.gelu import recognise_gelu
 from snnc.passes.normalize.identity import drop_identities
 from snnc.passes.normalize.layer_norm import recognise_layer_norm
@@ -19,6 +20,7 @@ from snnc.passes.normalize.silu import recognise_silu
 from snnc.shapes import infer_types
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
+    spell_out_fused,
     fold_constants,
     infer_types,
     drop_identities,

@@ -1,0 +1,51 @@
+"""Operators of domain com.microsoft, which onnxruntime's optimisers write, in standard operations.
+
+What is inside them (weights, attention products) only becomes visible to spikes like this. A form
+that is not certain to be the same is left as it is, and stays analog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Node, Op
+from snnc.passes.normalize.fused.activation import spell_fast_gelu, spell_gelu, spell_quick_gelu
+from snnc.passes.normalize.fused.attention import spell_attention
+from snnc.passes.normalize.fused.conv import spell_conv
+from snnc.passes.normalize.fused.embedding import spell_embedding
+from snnc.passes.normalize.fused.matmul import spell_gemm, spell_matmul
+from snnc.passes.normalize.fused.multi_head import spell_multi_head
+from snnc.passes.normalize.fused.norm import (
+    spell_rms_norm,
+    spell_skip_layer_norm,
+    spell_skip_rms_norm,
+)
+
+SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
+    "com.microsoft.Gelu": spell_gelu,
+    "com.microsoft.BiasGelu": spell_gelu,
+    "com.microsoft.FastGelu": spell_fast_gelu,
+    "com.microsoft.QuickGelu": spell_quick_gelu,
+    "com.microsoft.FusedMatMul": spell_matmul,
+    "com.microsoft.TransposeMatMul": spell_matmul,
+    "com.microsoft.FusedGemm": spell_gemm,
+    "com.microsoft.FusedConv": spell_conv,
+    "com.microsoft.SkipLayerNormalization": spell_skip_layer_norm,
+    "com.microsoft.SkipSimplifiedLayerNormalization": spell_skip_rms_norm,
+    "com.microsoft.EmbedLayerNormalization": spell_embedding,
+    "com.microsoft.Attention": spell_attention,
+    "com.microsoft.MultiHeadAttention": spell_multi_head,
+    "SimplifiedLayerNormalization": spell_rms_norm,
+}
+"""What writes each operator in standard operations; None where it is not certain how."""
+
+
+def spell_out_fused(graph: Graph) -> Graph:
+    """Every fused operator of a known form as the operations that it was made of."""
+
+    def rule(node: Node) -> Replacement | None:
+        spell = SPELLINGS.get(node.op_type) if isinstance(node, Op) else None
+        return spell(graph, node) if spell and isinstance(node, Op) else None
+
+    return graph.rewrite(rule)
