@@ -14,6 +14,7 @@ from snnc.passes.normalize.fused.activation import spell_fast_gelu, spell_gelu, 
 from snnc.passes.normalize.fused.attention import spell_attention
 from snnc.passes.normalize.fused.conv import spell_conv
 from snnc.passes.normalize.fused.embedding import spell_embedding
+from snnc.passes.normalize.fused.group_query import spell_group_query
 from snnc.passes.normalize.fused.matmul import spell_gemm, spell_matmul
 from snnc.passes.normalize.fused.multi_head import spell_multi_head
 from snnc.passes.normalize.fused.norm import (
@@ -21,6 +22,7 @@ from snnc.passes.normalize.fused.norm import (
     spell_skip_layer_norm,
     spell_skip_rms_norm,
 )
+from snnc.passes.normalize.fused.rotary import spell_rotary
 
 SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
     "com.microsoft.Gelu": spell_gelu,
@@ -36,6 +38,8 @@ SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
     "com.microsoft.EmbedLayerNormalization": spell_embedding,
     "com.microsoft.Attention": spell_attention,
     "com.microsoft.MultiHeadAttention": spell_multi_head,
+    "com.microsoft.GroupQueryAttention": spell_group_query,
+    "com.microsoft.RotaryEmbedding": spell_rotary,
     "SimplifiedLayerNormalization": spell_rms_norm,
 }
 """What writes each operator in standard operations; None where it is not certain how."""

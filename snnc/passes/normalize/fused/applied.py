@@ -12,6 +12,7 @@ PARAMETERS = {
     "Relu": (),
     "Sigmoid": (),
     "Tanh": (),
+    "HardSwish": (),
     "Softplus": (),
     "Softsign": (),
     "LeakyRelu": ("alpha",),
@@ -27,8 +28,6 @@ def apply(
     s: Spelling, function: str, value: str, parameters: Mapping[str, Attribute]
 ) -> Replacement | None:
     """Ends the spelling with an activation function; None for one that is not known like this."""
-    if not function:
-        return s.done()
     if function not in PARAMETERS or set(parameters) != set(PARAMETERS[function]):
         return None
     s.op(function, value, into=s.node.outputs[0], attrs=parameters)

@@ -33,16 +33,25 @@ def attend(
     mask: str,
     width: int,
     into: str,
+    softcap: float = 0.0,
+    keep: str = "",
 ) -> None:
     """softmax(scale Q K^T + mask) V, heads joined to [B, S, width].
 
-    query, key, value: [B, N, S or T, H]; mask: a term added to the scores, or ''.
+    query, key, value: [B, N, S or T, H]; mask: a term added to the scores, or ''; softcap: bound c
+    of the scores by c tanh(score / c), or 0; keep: bool, false where probabilities are 0 at last.
     """
     scores = s.op("MatMul", query, s.op("Transpose", key, perm=(0, 1, 3, 2)))
     scores = s.op("Mul", scores, s.const(scale, s.dtype(query)))
+    if softcap:
+        cap = s.const(softcap, s.dtype(query))
+        scores = s.op("Mul", s.op("Tanh", s.op("Div", scores, cap)), cap)
     if mask:
         scores = s.op("Add", scores, mask)
-    mixed = s.op("MatMul", s.op("Softmax", scores, axis=-1), value)
+    probabilities = s.op("Softmax", scores, axis=-1)
+    if keep:
+        probabilities = s.op("Where", keep, probabilities, s.const(0, s.dtype(query)))
+    mixed = s.op("MatMul", probabilities, value)
     joined = s.op("Transpose", mixed, perm=(0, 2, 1, 3))
     s.op("Reshape", joined, s.ints(0, 0, width), into=into)
 

@@ -35,7 +35,7 @@ def _transposed(s: Spelling, value: str, side: str) -> str | None:
     shape = shape_of(s.graph, value)
     if not (swap or batch):
         return value
-    if shape is None or len(shape) < 2:
+    if shape is None or len(shape) < (3 if batch else 2):
         return None
     order = list(range(len(shape)))
     if batch:
@@ -54,6 +54,5 @@ def spell_gemm(graph: Graph, op: Op) -> Replacement | None:
         for name, v in op.attrs.items()
         if name.startswith("activation_")
     }
-    function = str(op.attrs.get("activation", ""))
-    product = s.op("Gemm", *op.inputs, into="" if function else op.outputs[0], attrs=own)
-    return apply(s, function, product, parameters)
+    product = s.op("Gemm", *op.inputs, attrs=own)
+    return apply(s, str(op.attrs.get("activation", "")), product, parameters)

@@ -20,10 +20,13 @@ def spell_multi_head(graph: Graph, op: Op) -> Replacement | None:
     output, new_key, new_value, scores_out = (*op.outputs, "", "", "")[:4]
     ranks = [len(shape_of(graph, v) or ()) for v in (query, key, value)]
     heads = op.integer("num_heads", 0)
-    widths = _widths(graph, op)
-    if any(rest) or scores_out or ranks not in ([3, 3, 3], [3, 4, 4]) or widths is None:
+    if any(rest) or scores_out or ranks not in ([3, 3, 3], [3, 4, 4]) or heads < 1:
         return None
-    if heads < 1 or any(width % heads for width in widths):
+    width, values = dim_of(graph, query, 2), dim_of(graph, value, -1)
+    if width is None or values is None:
+        return None
+    widths = (width, width, values if ranks[2] == 3 else values * heads)
+    if any(width % heads for width in widths):
         return None
     causal = bool(op.attrs.get("unidirectional", 0))
     if causal and (ranks[1] != 3 or not _as_many(graph, query, key)):
@@ -46,16 +49,6 @@ def spell_multi_head(graph: Graph, op: Op) -> Replacement | None:
     scale = scale_of(op, widths[0] // heads)
     attend(s, query, key, value, scale=scale, mask=term, width=widths[2], into=output)
     return s.done()
-
-
-def _widths(graph: Graph, op: Op) -> tuple[int, int, int] | None:
-    """Widths of Q, K and V over all heads."""
-    heads = op.integer("num_heads", 0)
-    width, values = dim_of(graph, op.inputs[0], 2), dim_of(graph, op.inputs[2], -1)
-    if width is None or values is None:
-        return None
-    joined = len(shape_of(graph, op.inputs[2]) or ()) == 3
-    return width, width, values if joined else values * heads
 
 
 def _as_many(graph: Graph, query: str, key: str) -> bool:
