@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
 from snnc.coverage import coverage_of
+from snnc.errors import CompileError
 from snnc.frontend import load
 from snnc.ir.graph import Graph
-from snnc.ir.node import Attribute, Loc, Op
+from snnc.ir.node import Array, Attribute, Loc, Op
+from snnc.ir.ops import why_analog
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import run_passes
@@ -342,3 +345,78 @@ def test_a_relu_out_of_a_fused_convolution_becomes_part_of_the_neuron() -> None:
     assert [site.role for site in graph.sites] == ["activation", "activation"]
     assert coverage_of(graph).spiking_fraction == 1.0
     assert coverage_of(graph).analog == []
+
+
+# --- Weights of few bits ------------------------------------------------------------------------
+
+
+def nbits_model(
+    bits: int, depth: int, size: int, zeros: str, *, level: int = 0, bias: bool = False
+) -> ModelProto:
+    """A product with 5 outputs; zeros: 'packed', 'float' or ''."""
+    rng, blocks = np.random.default_rng(bits), -(-depth // size)
+    weights: dict[str, Array] = {
+        "q": rng.integers(0, 256, (5, blocks, size * bits // 8), np.uint8),
+        "s": rng.random(5 * blocks).astype(np.float32),
+        "packed": rng.integers(0, 256, 5 * -(-blocks * bits // 8), np.uint8),
+        "float": rng.random((5, blocks)).astype(np.float32),
+        "b": rng.random(5).astype(np.float32),
+    }
+    given = f"x, q, s, {zeros}, , b" if bias else f"x, q, s, {zeros}".rstrip(", ")
+    return fused(
+        f"y = com.microsoft.MatMulNBits<K = {depth}, N = 5, bits = {bits}, block_size = {size},"
+        f" accuracy_level = {level}>({given})",
+        f"float[N,{depth}] x",
+        "float[N,5] y",
+        weights,
+    )
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
+@pytest.mark.parametrize(("depth", "size"), [(32, 16), (40, 16), (64, 32)])
+@pytest.mark.parametrize(
+    ("bits", "zeros"),
+    [(2, ""), (2, "packed"), (4, ""), (4, "packed"), (4, "float"), (8, ""), (8, "packed")],
+)
+def test_weights_of_few_bits(bits: int, zeros: str, depth: int, size: int, bias: bool) -> None:
+    source = nbits_model(bits, depth, size, zeros, level=1, bias=bias)
+    graph = spelled(source, arrays(23, x=(3, depth)))
+    assert op_types(graph) == ["MatMul", "Add"][: 1 + bias]
+
+
+def test_products_that_quantise_activations_stay() -> None:
+    source = nbits_model(4, 32, 16, "", level=4)
+    left_alone(source, "MatMulNBits")
+    graph = Normalize()(load(source))
+    (why,) = {why_analog(kind) for kind in op_types(graph)}
+    assert why == "quantised operator: its weights stay as they are"
+
+
+# --- What stays ---------------------------------------------------------------------------------
+
+
+def test_layers_in_the_layout_of_one_processor_are_refused() -> None:
+    op = Op(("y",), ("x", "w"), Loc(("reordered",)), "com.microsoft.nchwc.Conv")
+    graph = replace(unfused(op), domains={**MICROSOFT, "com.microsoft.nchwc": 1})
+    with pytest.raises(CompileError, match="memory layout") as raised:
+        Normalize()(graph)
+    assert "reordered" in str(raised.value)
+    assert "ORT_ENABLE_EXTENDED" in str(raised.value)
+
+
+def test_a_fused_operator_that_stays_is_counted_and_listed() -> None:
+    """The scores of 2 heads of 4, of 5 positions: 3 projections of 8 x 8 and 2 products."""
+    source = fused(
+        "h = com.microsoft.Attention<num_heads = 2, past_present_share_buffer = 1>(x, w, b)"
+        " y = MatMul(h, v)",
+        "float[1,5,8] x",
+        "float[1,5,3] y",
+        arrays(24, w=(8, 24), b=(24,), v=(8, 3)),
+    )
+    coverage = coverage_of(run_passes(load(source), (Normalize(), PlaceSites())))
+    assert [entry["op"] for entry in coverage.analog] == ["com.microsoft.Attention"]
+    assert coverage.macs == {
+        "spiking": 5 * 8 * 3,
+        "direct-coded": 0,
+        "analog": 5 * (8 * 24 + 5 * 8 + 5 * 8),
+    }

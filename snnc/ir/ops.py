@@ -27,8 +27,16 @@ _MULTIPLIED = {
     "ConvInteger": ("Conv", (0, 1)),
     "QLinearConv": ("Conv", (0, 3)),
     "com.microsoft.FusedMatMul": ("MatMul", (0, 1)),
+    "com.microsoft.TransposeMatMul": ("MatMul", (0, 1)),
     "com.microsoft.FusedGemm": ("MatMul", (0, 1)),
     "com.microsoft.FusedConv": ("Conv", (0, 1)),
+    "com.microsoft.Attention": ("attention", (0, 1)),
+    "com.microsoft.QAttention": ("attention", (0, 1)),
+    "com.microsoft.MatMulNBits": ("MatMul", (0, 1)),
+    "com.microsoft.DynamicQuantizeMatMul": ("MatMul", (0, 1)),
+    "com.microsoft.MatMulIntegerToFloat": ("MatMul", (0, 1)),
+    "com.microsoft.QGemm": ("MatMul", (0, 3)),
+    "com.microsoft.QLinearConv": ("Conv", (0, 3)),
     "LSTM": ("recurrent", (0, 1, 2)),
     "GRU": ("recurrent", (0, 1, 2)),
     "RNN": ("recurrent", (0, 1, 2)),
@@ -87,11 +95,16 @@ _WHY = {
     "interpolation of real activations": "Resize Upsample GridSample",
     "recurrent operator: its weights stay real": "LSTM GRU RNN",
     "operator fused by onnxruntime: its weights stay real": (
-        "com.microsoft.FusedMatMul com.microsoft.FusedGemm com.microsoft.FusedConv"
+        "com.microsoft.FusedMatMul com.microsoft.TransposeMatMul com.microsoft.FusedGemm "
+        "com.microsoft.FusedConv com.microsoft.Attention com.microsoft.MultiHeadAttention "
+        "com.microsoft.GroupQueryAttention com.microsoft.DecoderMaskedMultiHeadAttention "
+        "com.microsoft.SparseAttention"
     ),
     "quantised operator: its weights stay as they are": (
         "MatMulInteger ConvInteger QLinearMatMul QLinearConv QuantizeLinear DequantizeLinear "
-        "DynamicQuantizeLinear"
+        "DynamicQuantizeLinear com.microsoft.MatMulNBits com.microsoft.DynamicQuantizeMatMul "
+        "com.microsoft.MatMulIntegerToFloat com.microsoft.QGemm com.microsoft.QLinearConv "
+        "com.microsoft.QAttention"
     ),
 }
 _WHY_OF = {op_type: why for why, op_types in _WHY.items() for op_type in _names(op_types)}

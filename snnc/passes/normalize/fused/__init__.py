@@ -22,6 +22,7 @@ from snnc.passes.normalize.fused.norm import (
     spell_skip_layer_norm,
     spell_skip_rms_norm,
 )
+from snnc.passes.normalize.fused.quantised import spell_matmul_nbits
 from snnc.passes.normalize.fused.rotary import spell_rotary
 
 SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
@@ -31,6 +32,7 @@ SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
     "com.microsoft.QuickGelu": spell_quick_gelu,
     "com.microsoft.FusedMatMul": spell_matmul,
     "com.microsoft.TransposeMatMul": spell_matmul,
+    "com.microsoft.MatMulNBits": spell_matmul_nbits,
     "com.microsoft.FusedGemm": spell_gemm,
     "com.microsoft.FusedConv": spell_conv,
     "com.microsoft.SkipLayerNormalization": spell_skip_layer_norm,
@@ -45,11 +47,28 @@ SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
 """What writes each operator in standard operations; None where it is not certain how."""
 
 
+_ONE_PROCESSOR = "com.microsoft.nchwc."
+"""Domain of layers whose weights are laid out for the processor that the file was made on."""
+
+
 def spell_out_fused(graph: Graph) -> Graph:
-    """Every fused operator of a known form as the operations that it was made of."""
+    """Every fused operator of a known form as the operations that it was made of.
+
+    Raises CompileError for layers in the layout of one processor: the order of their weights is not
+    said in the file, and no other machine runs it.
+    """
 
     def rule(node: Node) -> Replacement | None:
-        spell = SPELLINGS.get(node.op_type) if isinstance(node, Op) else None
-        return spell(graph, node) if spell and isinstance(node, Op) else None
+        if not isinstance(node, Op):
+            return None
+        if node.op_type.startswith(_ONE_PROCESSOR):
+            raise graph.error(
+                "the model was saved in the memory layout of one kind of processor",
+                node,
+                help="compile the original model, or save it from onnxruntime at optimisation level"
+                " extended (ORT_ENABLE_EXTENDED) instead of all",
+            )
+        spell = SPELLINGS.get(node.op_type)
+        return spell(graph, node) if spell else None
 
     return graph.rewrite(rule)
