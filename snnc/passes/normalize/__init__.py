@@ -17,6 +17,7 @@ from snnc.passes.normalize.identity import drop_identities
 from snnc.passes.normalize.layer_norm import recognise_layer_norm
 from snnc.passes.normalize.padding import merge_padding
 from snnc.passes.normalize.silu import recognise_silu
+from snnc.passes.normalize.softmax import recognise_softmax
 from snnc.shapes import infer_types
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
@@ -26,6 +27,7 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     drop_identities,
     recognise_gelu,
     recognise_silu,
+    recognise_softmax,
     recognise_layer_norm,
     merge_padding,
     fold_batch_norm_backward,
