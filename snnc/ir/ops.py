@@ -59,6 +59,14 @@ SHAPE_ONLY = _names(
 PERMUTING = _names("Identity Reshape Transpose Flatten Squeeze Unsqueeze")
 """Shape-only operations that keep every entry exactly once."""
 
+ELEMENTWISE = _names(
+    "Relu Clip LeakyRelu PRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh "
+    "Gelu ai.snnc.Silu Erf Softplus Softsign Mish Softmax LogSoftmax LayerNormalization "
+    "BatchNormalization InstanceNormalization Exp Log Sqrt Reciprocal Abs Neg Sign Floor Ceil "
+    "Round Not IsNaN IsInf Cast Identity Dropout"
+)
+"""Operations whose first result has the shape of their first input."""
+
 LAYOUT = SHAPE_ONLY | _names(
     "Concat Pad Shape Size Cast CastLike ConstantOfShape Range Where ScatterND ScatterElements "
     "Trilu NonZero Compress EyeLike OneHot CenterCropPad Dropout ai.onnx.ml.ArrayFeatureExtractor"

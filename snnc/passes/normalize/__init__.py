@@ -10,12 +10,17 @@ from snnc.ir.graph import Graph, Stage
 from snnc.passes.normalize.batch_norm import fold_batch_norm_backward
 from snnc.passes.normalize.batch_norm_forward import fold_batch_norm_forward
 from snnc.passes.normalize.constants import fold_constants
+from snnc.passes.normalize.dimensions import know_dimensions
+from snnc.passes.normalize.einsum import einsum_to_transpose
 from snnc.passes.normalize.equivalence import Equivalence
 from snnc.passes.normalize.fused import spell_out_fused
 from snnc.passes.normalize.gelu import recognise_gelu
+from snnc.passes.normalize.hard import recognise_hard_functions
 from snnc.passes.normalize.identity import drop_identities
 from snnc.passes.normalize.layer_norm import recognise_layer_norm
 from snnc.passes.normalize.padding import merge_padding
+from snnc.passes.normalize.rectifier import recognise_rectifiers
+from snnc.passes.normalize.shape_reads import read_shapes_early
 from snnc.passes.normalize.silu import recognise_silu
 from snnc.passes.normalize.softmax import recognise_softmax
 from snnc.shapes import infer_types
@@ -24,9 +29,14 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     spell_out_fused,
     fold_constants,
     infer_types,
+    know_dimensions,
     drop_identities,
+    read_shapes_early,
+    einsum_to_transpose,
+    recognise_rectifiers,
     recognise_gelu,
     recognise_silu,
+    recognise_hard_functions,
     recognise_softmax,
     recognise_layer_norm,
     merge_padding,

@@ -26,17 +26,18 @@ class Stripped:
     through: int = 0
 
 
-def strip(graph: Graph, value: str, through: str = "") -> Stripped:
+def strip(graph: Graph, value: str, *, scaling: bool = True, through: str = "") -> Stripped:
     """`value` without the operations that move a reduced tensor into place beside its source.
 
-    through: an elementwise operation that may stand among them.
+    scaling: whether it is taken apart too; through: an elementwise operation that may stand among
+    them.
     """
     factor, passed, put_back, expands = 1.0, 0, None, list[Op]()
     while (op := graph.op(value, "Expand", "Mul", "Div", *_PUT_BACK, through)) is not None:
         if op.op_type == through:
             value, passed = op.inputs[0], passed + 1
         elif op.op_type in ("Mul", "Div"):
-            scaled = _scaled(graph, op)
+            scaled = _scaled(graph, op) if scaling else None
             if scaled is None:
                 break
             value, scale = scaled
@@ -81,7 +82,7 @@ class Reduced:
 
 def reduced(graph: Graph, value: str, through: str = "") -> Reduced | None:
     """`value` as a reduction over one axis, None if it is anything else."""
-    outside = strip(graph, value, through)
+    outside = strip(graph, value, through=through)
     op = graph.op(outside.inner, "ReduceSum", "ReduceMean", "ReduceMax")
     axes = graph.consts.get(op.inputs[1]) if op is not None and len(op.inputs) > 1 else None
     if op is None or axes is None or axes.size != 1:
