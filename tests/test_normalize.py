@@ -689,6 +689,19 @@ IDENTITIES = {
     "over one": "a = Div(h, one)",
     "times a vector of one one": "a = Mul(h, ones)",
     "pad by nothing": "a = Pad(h, none)",
+    "maximum with minus infinity": "a = Max(low, h)",
+    "minimum with infinity": "a = Min(h, high)",
+    "maximum of one": "a = Max(h)",
+    "sum of one": "a = Sum(h)",
+    "concatenation of one": "a = Concat<axis = 1>(h)",
+    "axes in their order": "a = Transpose<perm = [0,1]>(h)",
+    "reshape to the same": "a = Reshape(h, same)",
+    "reshape by its own shape": "s = Shape(h) a = Reshape(h, s)",
+    "expand to the same": "s = Shape(h) a = Expand(h, s)",
+    "expand to ones": "a = Expand(h, units)",
+    "slice of everything": "a = Slice(h, from, to)",
+    "slice of every column": "a = Slice(h, from1, to1, axis1)",
+    "slice of everything, in steps of 1": "a = Slice(h, from, to, both, units)",
     "a chain": "b = Identity(h) c = Dropout(b) d = Mul(c, one) a = Cast<to = 1>(d)",
 }
 NO_IDENTITIES = {
@@ -697,6 +710,16 @@ NO_IDENTITIES = {
     "rank raised": "b = Mul(h, cube) a = Squeeze(b, zeroth)",
     "cast and back": "b = Cast<to = 10>(h) a = Cast<to = 1>(b)",
     "pad": "b = Pad(h, some) a = Pad(b, back)",
+    "maximum with 2": "a = Max(two, h)",
+    "maximum of two": "b = Exp(h) a = Max(b, h)",
+    "minimum with minus infinity": "b = Min(h, low) a = Max(b, h)",
+    "maximum with a cube": "b = Max(h, deep) a = Squeeze(b, zeroth)",
+    "other axes": "b = Transpose(h) a = Transpose(b)",
+    "reshape": "b = Reshape(h, rows) a = Reshape(b, same)",
+    "reshape to rows of 3": "b = Reshape(h, three) c = Exp(b) a = Reshape(c, same)",
+    "expand": "b = Unsqueeze(h, zeroth) c = Expand(b, more) a = ReduceMean(c, zeroth)",
+    "slice from 1": "b = Slice(h, from1, minus1, axis1) a = Pad(b, some)",
+    "slice backwards": "a = Slice(h, last, first, axis1, back1)",
 }
 IDENTITY_WEIGHTS = {
     **scalars(half=0.5, one=1.0, two=2.0),
@@ -705,6 +728,24 @@ IDENTITY_WEIGHTS = {
     "cube": np.ones((1, 1, 1), np.float32),
     "zeroth": np.array([0]),
     "none": np.zeros(4, np.int64),
+    "low": np.array(-np.inf, np.float32),
+    "high": np.array(np.inf, np.float32),
+    "deep": np.full((1, 1, 1), -np.inf, np.float32),
+    "same": np.array([-1, 6]),
+    "rows": np.array([6, -1]),
+    "three": np.array([-1, 3]),
+    "units": np.array([1, 1]),
+    "more": np.array([2, 1, 1]),
+    "both": np.array([0, 1]),
+    "from": np.array([0, 0]),
+    "to": np.array([2**31 - 1, 2**63 - 1]),
+    "from1": np.array([0]),
+    "to1": np.array([6]),
+    "axis1": np.array([1]),
+    "minus1": np.array([-1]),
+    "first": np.array([-7]),
+    "last": np.array([5]),
+    "back1": np.array([-1]),
     "some": np.array([0, 1, 0, 0]),
     "back": np.array([0, -1, 0, 0]),
 }
@@ -712,7 +753,7 @@ IDENTITY_WEIGHTS = {
 
 def identity_model(body: str) -> ModelProto:
     text = f"g (float[N,6] x) => (float[N,6] y) {{ h = Sigmoid(x) {body} y = Tanh(a) }}"
-    return model(text, IDENTITY_WEIGHTS)
+    return model(text, IDENTITY_WEIGHTS, opset=18)
 
 
 @pytest.mark.parametrize("body", IDENTITIES.values(), ids=IDENTITIES)
@@ -745,6 +786,132 @@ def test_dropout_whose_mask_is_an_output_stays() -> None:
     assert op_types(normalised(model(text))) == ["Dropout", "Neg"]
 
 
+# --- Shapes, axes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", ["s = Shape(h)", "n = Size(h) s = Unsqueeze(n, axis)"])
+@pytest.mark.parametrize(
+    "function", ["h = Relu(c)", "a = Relu(c) h = Sigmoid(a)", "h = Softmax(c)", "h = Clip(c, low)"]
+)
+def test_shapes_are_read_before_elementwise_functions(function: str, read: str) -> None:
+    weights = {"axis": np.array([0]), **scalars(low=-1.0)}
+    text = (
+        "g (float[N,6] x, float[1,6] r) => (float[N,6] y, int64[?] s)"
+        f" {{ c = Add(x, r) {function} {read} y = Exp(h) }}"
+    )
+    graph = normalised(model(text, weights, opset=18))
+    (shape,) = (n for n in graph.nodes if isinstance(n, Op) and n.op_type in ("Shape", "Size"))
+    assert shape.inputs == ("c",)
+
+
+@pytest.mark.parametrize("function", ["h = Transpose(c)", "h = Add(c, r)", "a, h = Split(c, six)"])
+def test_shapes_of_other_functions_are_read_behind_them(function: str) -> None:
+    text = (
+        "g (float[N,6] x, float[1,6] r) => (float[?,?] y, int64[2] s)"
+        f" {{ c = Exp(x) {function} s = Shape(h) y = Exp(h) }}"
+    )
+    source = model(text, {"six": np.array([1, 2])}, opset=13)
+    graph = normalised(source, arrays(1, x=(3, 6), r=(1, 6)))
+    (shape,) = (n for n in graph.nodes if isinstance(n, Op) and n.op_type == "Shape")
+    assert shape.inputs == ("h",)
+
+
+EINSUMS = {"ij->ji": (1, 0), "b i j -> b j i": (0, 2, 1), "cab": (1, 2, 0), "abc->cab": (2, 0, 1)}
+
+
+@pytest.mark.parametrize(("equation", "order"), EINSUMS.items(), ids=EINSUMS)
+def test_an_einsum_that_reorders_axes_is_a_transpose(equation: str, order: tuple[int, ...]) -> None:
+    shape = (2, 3, 4)[: len(order)]
+    dims = ",".join(map(str, shape))
+    out = ",".join(str(shape[i]) for i in order)
+    text = f'g (float[{dims}] x) => (float[{out}] y) {{ y = Einsum<equation = "{equation}">(x) }}'
+    (node,) = normalised(model(text)).nodes
+    assert isinstance(node, Op)
+    assert (node.op_type, node.attrs["perm"]) == ("Transpose", order)
+
+
+@pytest.mark.parametrize("equation", ["ij->i", "ii->i", "ij->", "ii", "...j->j..."])
+def test_other_einsums_of_one_operand_stay(equation: str) -> None:
+    text = f'g (float[3,3] x) => (float y) {{ y = Einsum<equation = "{equation}">(x) }}'
+    source = model(text)
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    assert op_types(normalised(source)) == ["Einsum"]
+
+
+DIMENSIONS = {
+    "copied": ("s = Shape(x) y = Reshape(v, s)", ("N", "T", 6)),
+    "a part of a shape": (
+        "s = Shape<end = 2>(x) d = Concat<axis = 0>(s, two, three) y = Reshape(x, d)",
+        ("N", "T", 2, 3),
+    ),
+    "one picked": (
+        "s = Shape(x) n = Gather(s, zeroth) u = Unsqueeze(n, axis)"
+        " d = Concat<axis = 0>(u, minus) y = Reshape(x, d)",
+        ("N", None),
+    ),
+    "in 32 bits": (
+        "s = Shape(x) c = Cast<to = 6>(s) n = Slice(c, axis, one, axis)"
+        " d = Concat<axis = 0>(n, minus32, three32) e = Cast<to = 7>(d) y = Reshape(x, e)",
+        ("N", None, 3),
+    ),
+    "the rest": ("y = Reshape(x, split)", ("N", "T", 2, 3)),
+    "a product of two": ("y = Reshape(x, flat)", (None, 6)),
+    "broadcast": (
+        "s = Shape<end = 2>(x) d = Concat<axis = 0>(s, one) e = Expand(r, d) y = Add(x, e)",
+        ("N", "T", 6),
+    ),
+    "scaled by 1": (
+        "s = Shape<end = 2>(x) m = Mul(s, ones) d = Concat<axis = 0>(m, six) y = Reshape(v, d)",
+        ("N", "T", 6),
+    ),
+    "scaled by 2": (
+        "s = Shape<end = 2>(x) m = Mul(s, twos) d = Concat<axis = 0>(m, three) w = Concat<axis = 1>"
+        "(v, v) y = Reshape(w, d)",
+        (None, None, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), DIMENSIONS.values(), ids=DIMENSIONS)
+def test_dimensions_that_shape_arithmetic_copies(
+    body: str, expected: tuple[int | str | None, ...]
+) -> None:
+    weights = {
+        "axis": np.array([0]),
+        "zeroth": np.array(0),
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "three": np.array([3]),
+        "six": np.array([6]),
+        "minus": np.array([-1]),
+        "minus32": np.array([-1], np.int32),
+        "three32": np.array([3], np.int32),
+        "split": np.array([0, 0, 2, 3]),
+        "flat": np.array([-1, 6]),
+        "ones": np.array([1, 1]),
+        "twos": np.array([2, 2]),
+    }
+    text = f"g (float[N,T,6] x, float[N,M] v, float[1,1,1] r) => (float z) {{ {body} z = Exp(y) }}"
+    source = model(text, weights, opset=18)
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    feeds = arrays(1, x=(2, 4, 6), v=(2, 24), r=(1, 1, 1))
+    shape = normalised(source, feeds).types["y"].shape
+    assert shape is not None
+    assert len(shape) == len(expected)
+    for found, wanted in zip(shape, expected, strict=True):
+        assert found == wanted or (wanted is None and found not in ("N", "T"))
+
+
+def test_a_name_that_one_input_has_twice_means_nothing() -> None:
+    """Exporters that write '?' for every unknown size do not say that all are equal."""
+    text = (
+        "g (float[Q,Q] x, float[Q,Q] r) => (float[?,?] z)"
+        " { s = Shape(x) e = Expand(r, s) y = Add(x, e) z = Exp(y) }"
+    )
+    graph = normalised(model(text, opset=18), arrays(1, x=(3, 4), r=(3, 1)))
+    assert op_types(graph) == ["Shape", "Expand", "Add", "Exp"]
+
+
 # --- Constants ----------------------------------------------------------------------------------
 
 WEIGHT_CHAINS = {
@@ -762,6 +929,12 @@ WEIGHT_CHAINS = {
         (6, 4),
     ),
     "quantised": ("v = DequantizeLinear(wq, two)", (6, 4)),
+    "quantised by channel": ("v = DequantizeLinear<axis = 1>(wq, steps, zeros)", (6, 4)),
+    "half precision": ("a = Cast<to = 10>(w) v = Cast<to = 1>(a)", (6, 4)),
+    "integers, cast and scaled": ("a = Cast<to = 1>(wq) v = Mul(a, steps)", (6, 4)),
+    "gathered": ("v = Gather(w, order)", (6, 4)),
+    "filled": ("a = ConstantOfShape(full) v = Add(a, w)", (6, 4)),
+    "concatenated": ("a, b = Split<axis = 0>(w) v = Concat<axis = 0>(b, a)", (6, 4)),
 }
 
 
@@ -771,6 +944,10 @@ def test_computed_weights_become_constants(chain: str, shape: tuple[int, ...]) -
         **arrays(1, w=shape),
         **scalars(two=2.0),
         "wq": np.arange(24, dtype=np.int8).reshape(6, 4),
+        "steps": np.array([0.5, 1.0, 0.25, 2.0], np.float32),
+        "zeros": np.array([1, 2, 3, 4], np.int8),
+        "order": np.array([5, 4, 3, 2, 1, 0]),
+        "full": np.array([6, 4]),
         "flat": np.array([-1]),
         "start": np.array([3]),
         "end": np.array([27]),
