@@ -392,6 +392,14 @@ def test_products_that_quantise_activations_stay() -> None:
     assert why == "quantised operator: its weights stay as they are"
 
 
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("given", ["x", "x, one"])
+def test_triangles(given: str, upper: int) -> None:
+    call = f"y = com.microsoft.Trilu<upper = {upper}>({given})"
+    source = fused(call, "float[4,5] x", "float[4,5] y", {"one": np.array(1)})
+    assert op_types(spelled(source, arrays(25, x=(4, 5)))) == ["Trilu"]
+
+
 # --- What stays ---------------------------------------------------------------------------------
 
 

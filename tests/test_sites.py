@@ -415,6 +415,7 @@ PROBABILITIES = {
         " p = Where(nan, none, a)"
     ),
     "masked": "a = Softmax(s) above = Greater(s, zero) m = Cast<to = 1>(above) p = Mul(a, m)",
+    "quantised": "a = Softmax(s) i = QuantizeLinear(a, half) p = DequantizeLinear(i, half)",
     "sliced": "a = Softmax(s) p = Slice(a, zeroth, most, first)",
     "two guards": (
         "a = Softmax(s) nan = IsNaN(a) d = Where(nan, zero, a) c = Identity(d)"

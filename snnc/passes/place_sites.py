@@ -13,7 +13,7 @@ from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY, activations, operands, raw_values
 
-_HAND_ON = SHAPE_ONLY | {"Cast", "Dropout"}
+_HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _role(graph: Graph, value: str, readers: list[Op]) -> Role:
 
 
 def comes_from_softmax(graph: Graph, value: str) -> bool:
-    """Whether `value` is a softmax, possibly moved, or set to 0 in places (by Where or a mask)."""
+    """Whether `value` is a softmax, possibly moved, rounded, or set to 0 by Where or a mask."""
     while (op := graph.op(value)) is not None:
         if op.op_type == "Softmax":
             return True

@@ -24,6 +24,7 @@ from snnc.passes.normalize.fused.norm import (
 )
 from snnc.passes.normalize.fused.quantised import spell_matmul_nbits
 from snnc.passes.normalize.fused.rotary import spell_rotary
+from snnc.passes.normalize.fused.triangle import spell_triangle
 
 SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
     "com.microsoft.Gelu": spell_gelu,
@@ -42,6 +43,7 @@ SPELLINGS: dict[str, Callable[[Graph, Op], Replacement | None]] = {
     "com.microsoft.MultiHeadAttention": spell_multi_head,
     "com.microsoft.GroupQueryAttention": spell_group_query,
     "com.microsoft.RotaryEmbedding": spell_rotary,
+    "com.microsoft.Trilu": spell_triangle,
     "SimplifiedLayerNormalization": spell_rms_norm,
 }
 """What writes each operator in standard operations; None where it is not certain how."""
