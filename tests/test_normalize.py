@@ -1060,6 +1060,23 @@ BLOCKS = {
         "{o}d = Div({i}, sqrt2) {o}e = Erf({o}d) {o}f = Add({o}e, one) {o}g = Mul({i}, {o}f)"
         " {o} = Mul({o}g, half)"
     ),
+    "relu by where": "{o}c = Greater({i}, zero) {o} = Where({o}c, {i}, zero)",
+    "relu6 by bounds": "{o}a = Max({i}, zero) {o} = Min({o}a, six)",
+    "hard swish": (
+        "{o}a = Add({i}, three) {o}c = Clip({o}a, zero, six) {o}m = Mul({i}, {o}c)"
+        " {o} = Div({o}m, six)"
+    ),
+    "softmax": (
+        "{o}m = ReduceMax<axes = [1]>({i}) {o}z = Sub({i}, {o}m) {o}e = Exp({o}z)"
+        " {o}t = ReduceSum({o}e, channels) {o} = Div({o}e, {o}t)"
+    ),
+    "layer norm": (
+        "{o}m = ReduceMean<axes = [3]>({i}) {o}c = Sub({i}, {o}m) {o}q = Mul({o}c, {o}c)"
+        " {o}v = ReduceMean<axes = [3]>({o}q) {o}w = Add({o}v, one) {o}s = Sqrt({o}w)"
+        " {o} = Div({o}c, {o}s)"
+    ),
+    "reordered": '{o} = Einsum<equation = "abcd->abdc">({i})',
+    "reshaped by its shape": "{o}s = Shape({i}) {o} = Reshape({i}, {o}s)",
     "max pool": "{o} = MaxPool<kernel_shape = [3,3], pads = [1,1,1,1]>({i})",
     "average pool": (
         "{o} = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>({i})"
@@ -1083,7 +1100,8 @@ def test_any_chain_of_blocks_computes_the_same(
     blocks: list[str], seed: int, flattened: bool
 ) -> None:
     weights: dict[str, Array] = {
-        **scalars(half=0.5, one=1.0, sqrt2=np.sqrt(2.0)),
+        **scalars(half=0.5, one=1.0, sqrt2=np.sqrt(2.0), zero=0.0, three=3.0, six=6.0),
+        "channels": np.array([1]),
         "padded": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
         "first": np.array([1, 1]),
         "last": np.array([6, 6]),

@@ -25,7 +25,7 @@ DEFAULT_TOLERANCE = 2e-5
 _NUDGE = 2.0**-22
 """Relative change of the weights that shows how far rounding alone moves an output: two ulp."""
 
-_NUDGES = 30
+_NUDGES = 10
 """How many times that a rule may move an output of a network that exaggerates rounding."""
 
 _INSTEAD = "compile without --verify, and compare the networks with snnc eval on your own data"

@@ -41,7 +41,8 @@ def _normalised(graph: Graph, node: Node) -> Replacement | None:
     if not isinstance(node, Op) or node.op_type not in _ARITHMETIC:
         return None
     found = _spread_behind(graph, node, _DEPTH)
-    if found is None or graph.types[found.x].dtype not in _TYPES:
+    s = Spelling(graph, node)
+    if found is None or s.dtype(found.x) not in _TYPES:
         return None
     width = dim_of(graph, found.x, -1)
     formula = _Formula(graph, found)
@@ -52,7 +53,7 @@ def _normalised(graph: Graph, node: Node) -> Replacement | None:
     shapes = needed(graph, (*found.expands, *formula.expands), found.x, -1)
     if parameters is None or shapes is None:
         return None
-    s, out = Spelling(graph, node), node.outputs[0]
+    out = node.outputs[0]
     given = [s.const(array, s.dtype(found.x)) for array in parameters]
     attrs = {"axis": -1, "epsilon": float(np.float32(found.epsilon))}
     into = "" if shapes else out

@@ -11,6 +11,7 @@ from snnc.ir.node import Op
 from snnc.ir.ops import rectifier_bound
 from snnc.passes.normalize.algebra import plus_constant
 from snnc.passes.normalize.reduction import is_mean, puts_back, reduced, strip
+from snnc.passes.normalize.spelling import shape_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _moved(graph: Graph, value: str, match: _Match) -> Moment | None:
     if found is None:
         return None
     if outside.put_back is not None:
-        shape = graph.types[found.x].shape
+        shape = shape_of(graph, found.x)
         if found.kept or shape is None or not puts_back(graph, outside.put_back, len(shape) - 1):
             return None
         found = replace(found, kept=True)
@@ -131,5 +132,5 @@ def _squared(graph: Graph, value: str) -> str | None:
 
 
 def _is_last(graph: Graph, x: str, axis: int) -> bool:
-    shape = graph.types[x].shape
+    shape = shape_of(graph, x)
     return axis == -1 or (shape is not None and axis == len(shape) - 1)

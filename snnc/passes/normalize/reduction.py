@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from snnc.ir.graph import Graph
 from snnc.ir.node import Dim, Op
 from snnc.passes.normalize.algebra import same_rank
+from snnc.passes.normalize.spelling import dim_of, shape_of
 
 _PUT_BACK = ("Reshape", "Unsqueeze")
 
@@ -102,7 +103,7 @@ def puts_back(graph: Graph, op: Op, axis: int) -> bool:
 
     A Reshape may have one dimension that is not known before or after: the others fix it.
     """
-    before, after = graph.types[op.inputs[0]].shape, graph.types[op.outputs[0]].shape
+    before, after = shape_of(graph, op.inputs[0]), shape_of(graph, op.outputs[0])
     if before is None or after is None or len(after) != len(before) + 1 or axis < 0:
         return False
     if op.op_type == "Unsqueeze":
@@ -126,10 +127,10 @@ def needed(graph: Graph, expands: tuple[Op, ...], x: str, axis: int) -> tuple[st
 
     None where one has another rank, or another size than 1 or that of `x` along `axis`.
     """
-    mine = graph.types[x].shape
+    mine = shape_of(graph, x)
     shapes: dict[str, None] = {}
     for expand in expands:
-        theirs = graph.types[expand.outputs[0]].shape
+        theirs = shape_of(graph, expand.outputs[0])
         if mine is None or theirs is None or len(mine) != len(theirs):
             return None
         if theirs[axis] != 1 and not _same(theirs[axis], mine[axis]):
@@ -145,11 +146,10 @@ def is_mean(graph: Graph, found: Reduced | None) -> bool:
         return False
     if found.kind == "ReduceMean":
         return found.factor == 1
-    shape = graph.types[found.x].shape
-    size = shape[found.axis] if shape is not None else None
-    return isinstance(size, int) and abs(found.factor * size - 1) < 1e-6
+    size = dim_of(graph, found.x, found.axis)
+    return size is not None and abs(found.factor * size - 1) < 1e-6
 
 
 def _from_front(graph: Graph, value: str, axis: int) -> int:
-    shape = graph.types[value].shape
+    shape = shape_of(graph, value)
     return axis + len(shape) if shape is not None and axis < 0 else axis

@@ -8,7 +8,7 @@ from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Node, Op
 from snnc.passes.normalize.algebra import same_rank
 from snnc.passes.normalize.reduction import Reduced, needed, reduced
-from snnc.passes.normalize.spelling import Spelling
+from snnc.passes.normalize.spelling import Spelling, shape_of
 
 _TYPES = ("float32", "float64", "float16")
 
@@ -65,7 +65,7 @@ def _unshifted(graph: Graph, node: Node) -> Replacement | None:
     found = reduced(graph, shifted.inputs[1]) if shifted is not None else None
     if shifted is None or found is None or found.x != shifted.inputs[0] or not found.kept:
         return None
-    shape = graph.types[found.x].shape
+    shape = shape_of(graph, found.x)
     axis = node.integer("axis", -1)
     axis += len(shape) if shape is not None and axis < 0 else 0
     if found.kind != "ReduceMax" or found.factor != 1 or found.axis != axis:
@@ -80,11 +80,9 @@ def _sums(found: Reduced, powers: str) -> bool:
 def _replaced(graph: Graph, node: Op, kind: str, x: str, found: Reduced) -> Replacement | None:
     """`kind` of `x` in place of a node, and the expansions that might enlarge it behind it."""
     shapes = needed(graph, found.expands, x, found.axis) if found.expands else ()
-    if shapes is None or graph.types[x].dtype not in _TYPES:
-        return None
-    if not same_rank(graph, x, node.outputs[0]):
-        return None
     s, out = Spelling(graph, node), node.outputs[0]
+    if shapes is None or s.dtype(x) not in _TYPES or not same_rank(graph, x, out):
+        return None
     value = s.op(kind, x, into="" if shapes else out, axis=found.axis)
     for i, shape in enumerate(shapes, 1):
         value = s.op("Expand", value, shape, into=out if i == len(shapes) else "")

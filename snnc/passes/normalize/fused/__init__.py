@@ -53,6 +53,11 @@ _ONE_PROCESSOR = "com.microsoft.nchwc."
 """Domain of layers whose weights are laid out for the processor that the file was made on."""
 
 
+def _has_kernels(graph: Graph, op: Op) -> bool:
+    """Whether onnxruntime computes on a CPU in the type of the result."""
+    return graph.types[next(filter(None, op.outputs))].dtype in ("float32", "float64", "float16")
+
+
 def spell_out_fused(graph: Graph) -> Graph:
     """Every fused operator of a known form as the operations that it was made of.
 
@@ -71,6 +76,6 @@ def spell_out_fused(graph: Graph) -> Graph:
                 " extended (ORT_ENABLE_EXTENDED) instead of all",
             )
         spell = SPELLINGS.get(node.op_type)
-        return spell(graph, node) if spell else None
+        return spell(graph, node) if spell and _has_kernels(graph, node) else None
 
     return graph.rewrite(rule)

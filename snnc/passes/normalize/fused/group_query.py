@@ -61,9 +61,9 @@ def spell_group_query(graph: Graph, op: Op) -> Replacement | None:
     size = _head_size(graph, op, bool(key))
     if any(rest) or scores_out or positions or size is None or heads % shared:
         return None
-    if graph.types[query].dtype != "float32" or (turned and (pairs is None or 2 * pairs > size)):
-        return None
     s = Spelling(graph, op)
+    if s.dtype(query) != "float32" or (turned and (pairs is None or 2 * pairs > size)):
+        return None
     places = _places(s, query, lengths, total)
     if not key:
         widths = (heads * size, shared * size, shared * size)
