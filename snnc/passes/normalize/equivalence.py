@@ -14,7 +14,7 @@ from snnc.ir.node import Array, Op
 from snnc.ir.ops import AFFINE, SYNAPTIC
 from snnc.passes.normalize.constants import RANDOM
 from snnc.random_data import NOMINAL_DIMS, random_feeds
-from snnc.runtime import Session
+from snnc.runtime import Session, shape_name
 
 TOLERANCE = {"bfloat16": 8e-2, "float16": 1e-2}
 """Difference allowed, relative to the largest entry of an output, by the coarsest type in use."""
@@ -122,21 +122,36 @@ def difference(before: Array, after: Array) -> float:
 
 
 def _first_run(graph: Graph) -> tuple[Feeds, Feeds]:
-    """Random samples that the network runs on, and its outputs; two samples where it takes them."""
-    session = Session(graph, optimize=False)
+    """Random samples that the network runs on, and its outputs; two samples where it takes them.
+
+    Sizes at which something is empty, or an output holds no number, are passed over.
+    """
+    reals = tuple(v for v, kind in graph.types.items() if kind.is_float)
+    session = Session(graph, shapes_of=reals, optimize=False)
     error: CompileError | None = None
     for samples in (2, 1):
         for dim in NOMINAL_DIMS:
             try:
                 feeds = random_feeds(graph, samples, dim)
-                return feeds, session.run(feeds)
+                values = session.run(feeds)
             except CompileError as raised:
                 error = error or raised
+                continue
+            outputs = {name: values[name] for name in graph.outputs}
+            computed = all(values[shape_name(value)].all() for value in reals)
+            if computed and all(_says_something(array) for array in outputs.values()):
+                return feeds, outputs
     raise CompileError(
-        "the network cannot be verified: it does not run on random data of any common size",
+        "the network cannot be verified: on random data of no common size it computes a number",
         at=graph.source or None,
         line=error.message if error else None,
         help=_INSTEAD,
+    )
+
+
+def _says_something(array: Array) -> bool:
+    return bool(array.size) and (
+        not _is_real(array) or bool(np.isfinite(array.astype(float)).any())
     )
 
 
