@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from snnc.ir.graph import Graph
-from snnc.ir.node import Dim, Op, Type
+from snnc.ir.node import Dim, Op
 from snnc.ir.ops import ELEMENTWISE
 
 Dims: TypeAlias = tuple[Dim, ...]
@@ -36,7 +36,6 @@ class _Known:
     """Types so far, and the numbers in the vectors that hold shapes."""
 
     def __init__(self, graph: Graph) -> None:
-        self.types: dict[str, Type] = dict(graph.types)
         self._graph = graph
         self._numbers: dict[str, Dims] = {}
         repeated = (
@@ -47,13 +46,20 @@ class _Known:
         )
         # a symbol that one input has twice stands for "unknown", not for a size
         self._meaningless = frozenset(s for s in repeated if isinstance(s, str))
+        boundary = {*graph.inputs, *graph.outputs}
+        self.types = {
+            name: kind if name in boundary else replace(kind, shape=self._named(kind.shape))
+            for name, kind in graph.types.items()
+        }
 
     def shape(self, value: str) -> Dims | None:
         """Dimensions of a value or constant."""
         if value in self._graph.consts:
             return tuple(self._graph.consts[value].shape)
-        shape = self.types[value].shape if value in self.types else None
-        return shape and tuple(None if d in self._meaningless else d for d in shape)
+        return self._named(self.types[value].shape) if value in self.types else None
+
+    def _named(self, shape: Dims | None) -> Dims | None:
+        return shape and tuple(None if dim in self._meaningless else dim for dim in shape)
 
     def numbers(self, value: str) -> Dims | None:
         """What a vector (or a number) of integers holds, as far as it is known."""

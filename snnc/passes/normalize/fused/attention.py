@@ -5,11 +5,8 @@ from __future__ import annotations
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Op
 from snnc.passes.normalize.fused.heads import attend, key_count, scale_of, split_heads, with_past
-from snnc.passes.normalize.fused.masks import Scores, mask_term
+from snnc.passes.normalize.fused.masks import MASKED, Scores, mask_term
 from snnc.passes.normalize.spelling import Spelling, dim_of, shape_of
-
-MASKED = -10000.0
-"""What the fused operators add to the scores of masked keys where no attribute says it."""
 
 
 def spell_attention(graph: Graph, op: Op) -> Replacement | None:

@@ -12,6 +12,9 @@ import numpy as np
 from snnc.ir.node import Dim
 from snnc.passes.normalize.spelling import Spelling, shape_of
 
+MASKED = -10000.0
+"""What the fused operators add to the scores of masked keys where no attribute says it."""
+
 
 @dataclass(frozen=True)
 class Scores:
