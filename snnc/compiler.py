@@ -157,6 +157,7 @@ def compile(
     encode_input: bool = False,
     mask_input: str | None = None,
     output: str | None = None,
+    verify: bool = False,
     watch: Watch | None = None,
 ) -> SpikingNetwork:
     """Turns a trained network into a spiking one of one timestep, without training.
@@ -167,7 +168,8 @@ def compile(
     write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
-    node names that stay analog. Raises CompileError.
+    node names that stay analog. verify: check on random data that no rewriting of the network
+    changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
     neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
@@ -181,7 +183,9 @@ def compile(
     if save_statistics is not None:
         require_writable(Path(save_statistics), *sources)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+    ann, sited = prepare(
+        model, keep=keep, encode_input=encode_input, verify=verify, watch=watch.graph
+    )
     output = primary_output(ann, output)
     network = replace(source.calibrated(ann, sited, watch.progress), sources=sources)
     if save_statistics is not None:

@@ -20,13 +20,10 @@ from snnc.ir.ops import (
     operands,
     why_analog,
 )
-from snnc.random_data import random_feeds
+from snnc.random_data import NOMINAL_DIMS, random_feeds
 from snnc.runtime import Session, shape_name
 
 Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout", "refused"]
-
-NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
-"""Sizes tried in turn for dimensions that the model leaves open, when counting its MACs."""
 
 
 @dataclass(frozen=True)

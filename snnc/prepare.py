@@ -24,13 +24,15 @@ def prepare(
     *,
     keep: tuple[str, ...] = (),
     encode_input: bool = False,
+    verify: bool = False,
     watch: Watcher | None = None,
 ) -> tuple[Graph, Graph]:
     """The network as loaded, and normalised with its sites placed.
 
-    Raises CompileError for what cannot be compiled, a network without sites included.
+    verify: check on random data that no rewriting changes an output. Raises CompileError for what
+    cannot be compiled, a network without sites included.
     """
-    ann, sited = _sited(model, keep, encode_input, watch)
+    ann, sited = _sited(model, keep, encode_input, verify, watch)
     refusal = nothing_to_convert(sited, keep)
     if refusal is not None:
         raise refusal
@@ -42,6 +44,7 @@ def check(
     *,
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
+    verify: bool = False,
 ) -> Coverage:
     """What will become of every operation; `refusal` is set if the network cannot be compiled.
 
@@ -49,7 +52,7 @@ def check(
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     try:
-        _, sited = _sited(model, keep, encode_input, None)
+        _, sited = _sited(model, keep, encode_input, verify, None)
     except CompileError as error:
         if not error.refused:
             raise
@@ -85,6 +88,7 @@ def _sited(
     model: str | Path | ModelProto | Graph,
     keep: tuple[str, ...],
     encode_input: bool,
+    verify: bool,
     watch: Watcher | None,
 ) -> tuple[Graph, Graph]:
     if not isinstance(model, (str, Path, ModelProto, Graph)):
@@ -98,4 +102,4 @@ def _sited(
             at=ann.source or None,
             help="pass the trained network it was compiled from",
         )
-    return ann, run_passes(ann, (Normalize(), PlaceSites(keep, encode_input)), watch)
+    return ann, run_passes(ann, (Normalize(verify), PlaceSites(keep, encode_input)), watch)

@@ -18,6 +18,9 @@ RANDOM_SAMPLES = 16
 RANDOM_DIM = 32
 """What a dimension that the model leaves open is for --calibration random."""
 
+NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
+"""Sizes to try in turn for the dimensions that a model leaves open, where no data says them."""
+
 
 def random_samples(graph: Graph) -> Samples:
     """Random numbers in the shape of the inputs: for trying things out, thresholds mean nothing."""

@@ -26,6 +26,11 @@ def macs(op: Op, shapes: Shapes) -> float:
     if form == "recurrent":
         steps, batch = operands[0][:2]
         return float(steps * batch * sum(math.prod(weights) for weights in operands[1:]))
+    if form == "attention":
+        (batch, length, _), (depth, width) = operands
+        values = shapes[op.outputs[0]][-1]
+        products = length * ((width - values) // 2 + values)  # of queries and keys, and with values
+        return float(batch * length * (depth * width + products))
     if form == "Einsum":
         return float(math.prod(_label_sizes(op, operands).values()))
     depth = operands[0][0] if op.attrs.get("transA", 0) else operands[0][-1]

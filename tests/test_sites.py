@@ -374,6 +374,11 @@ def sequences(
         **IDENTITY,
         "half": np.array(0.5, np.float32),
         "zero": np.array(0, np.float32),
+        "zeros": np.zeros(6, np.float32),
+        "numbers": np.arange(6, dtype=np.float32),
+        "zeroth": np.array([0]),
+        "first": np.array([1]),
+        "most": np.array([100]),
         **(weights or {}),
     }
     return model(f"g (float[N,T,4] x{inputs}) => ({out}) {{ {QKV} {body} }}", everything)
@@ -402,6 +407,14 @@ PROBABILITIES = {
     "reshape": "a = Softmax(s) shape = Shape(a) p = Reshape(a, shape)",
     "dropout": "a = Softmax(s) p, mask = Dropout(a) m = Cast<to = 1>(mask) extra = Neg(m)",
     "expand": "a = Softmax(s) shape = Shape(a) p = Expand(a, shape)",
+    "where, zeros": "a = Softmax(s) nan = IsNaN(a) p = Where(nan, zeros, a)",
+    "where, expanded zero": (
+        "a = Softmax(s) nan = IsNaN(a) size = Shape(a) none = Expand(zero, size)"
+        " p = Where(nan, none, a)"
+    ),
+    "masked": "a = Softmax(s) above = Greater(s, zero) m = Cast<to = 1>(above) p = Mul(a, m)",
+    "quantised": "a = Softmax(s) i = QuantizeLinear(a, half) p = DequantizeLinear(i, half)",
+    "sliced": "a = Softmax(s) p = Slice(a, zeroth, most, first)",
     "two guards": (
         "a = Softmax(s) nan = IsNaN(a) d = Where(nan, zero, a) c = Identity(d)"
         " inf = IsInf(c) p = Where(inf, zero, c)"
@@ -418,10 +431,97 @@ def test_the_role_of_attention_probabilities(probabilities: str) -> None:
     assert spiking.neurons[3].sides == "positive"
 
 
+# q, k, v: [N, T, 4], whatever stands between the projections and the two products
+FORMS = {
+    "scaled queries": "a = Mul(q, half) s = MatMul(a, kt) p = Softmax(s)",
+    "scaled keys": "a = Mul(kt, half) s = MatMul(q, a) p = Softmax(s)",
+    "scaled on both sides": ("a = Mul(q, half) c = Mul(kt, half) s = MatMul(a, c) p = Softmax(s)"),
+    "divided scores": "z = MatMul(q, kt) s = Div(z, half) p = Softmax(s)",
+    "additive mask": "z = MatMul(q, kt) s = Add(z, bias) p = Softmax(s)",
+    "masked scores": "z = MatMul(q, kt) s = Where(allowed, z, minus) p = Softmax(s)",
+    "masked scores, the other way": (
+        "z = MatMul(q, kt) n = Not(allowed) s = Where(n, minus, z) p = Softmax(s)"
+    ),
+    "causal mask by ranges": (
+        "d = Shape(x) n = Gather(d, one) r = Range(naught, n, one) c = Unsqueeze(r, first)"
+        " keep = LessOrEqual(r, c) z = MatMul(q, kt) s = Where(keep, z, minus) p = Softmax(s)"
+    ),
+    "causal mask by a triangle": (
+        "d = Shape(x) n = Gather(d, one) u = Unsqueeze(n, zeroth) e = Concat<axis = 0>(u, u)"
+        " f = Expand(minus, e) m = Trilu<upper = 1>(f, one) z = MatMul(q, kt) w = Where(allowed,"
+        " zero, minus) s = Add(z, w) p = Softmax(s)"
+    ),
+    "rotated halves": (
+        "a, o = Split<axis = 2>(q) n = Neg(o) r = Concat<axis = 2>(n, a) c = Mul(q, cos)"
+        " e = Mul(r, sin) f = Add(c, e) s = MatMul(f, kt) p = Softmax(s)"
+    ),
+    "rotated neighbours": (
+        "a = Slice(q, zeroth, most, two, two) o = Slice(q, first, most, two, two)"
+        " c = Mul(a, cos2) d = Mul(o, sin2) e = Sub(c, d) f = Mul(o, cos2) g1 = Mul(a, sin2)"
+        " h1 = Add(f, g1) i = Unsqueeze(e, last) j = Unsqueeze(h1, last)"
+        " l = Concat<axis = -1>(i, j) m = Reshape(l, joined) s = MatMul(m, kt) p = Softmax(s)"
+    ),
+    "softmax written out": (
+        "s = MatMul(q, kt) m = ReduceMax<axes = [2]>(s) z = Sub(s, m) e = Exp(z)"
+        " u = ReduceSum(e, two) p = Div(e, u)"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_attention_in_every_form_has_its_four_sites(form: str) -> None:
+    weights: dict[str, Array] = {
+        **arrays(9, cos=(6, 4), sin=(6, 4), cos2=(6, 2), sin2=(6, 2)),
+        "bias": np.where(np.tri(6), 0, -np.inf).astype(np.float32),
+        "allowed": np.tri(6, dtype=bool),
+        "minus": np.array(-np.inf, np.float32),
+        "naught": np.array(0),
+        "one": np.array(1),
+        "two": np.array([2]),
+        "last": np.array([3]),
+        "joined": np.array([0, 0, 4]),
+    }
+    source = sequences(f"{form} y = MatMul(p, v)", weights)
+    graph = sited(source)
+    assert sorted(role for _, role in places(graph)) == [
+        "activation", "product", "product", "product", "softmax",
+    ]  # fmt: skip
+    assert coverage_of(graph, SEQUENCE).spiking_fraction == 1.0
+    every_stage_runs(source, SEQUENCE)
+
+
+def test_shared_keys_and_values_have_their_sites() -> None:
+    """Grouped queries: two heads of queries read one head of keys and values, expanded."""
+    text = (
+        "g (float[N,T,4] x) => (float[N,T,4] y) { h = MatMul(x, w0) t = Tanh(h) q0 = MatMul(t, wq)"
+        " k0 = MatMul(t, narrow) v0 = MatMul(t, narrow2) q1 = Reshape(q0, heads)"
+        " q = Transpose<perm = [0,2,1,3]>(q1) k1 = Reshape(k0, shared)"
+        " k2 = Transpose<perm = [0,2,3,1]>(k1) d = Shape(k2) e = Mul(d, twice) k = Expand(k2, e)"
+        " v1 = Reshape(v0, shared) v2 = Transpose<perm = [0,2,1,3]>(v1) f = Shape(v2)"
+        " g1 = Mul(f, twice) v = Expand(v2, g1) s = MatMul(q, k) p = Softmax(s) o = MatMul(p, v)"
+        " o1 = Transpose<perm = [0,2,1,3]>(o) y = Reshape(o1, joined) }"
+    )
+    weights = {
+        **W4,
+        **arrays(9, narrow=(4, 2), narrow2=(4, 2)),
+        "heads": np.array([0, 0, 2, 2]),
+        "shared": np.array([0, 0, 1, 2]),
+        "twice": np.array([1, 2, 1, 1]),
+        "joined": np.array([0, 0, 4]),
+    }
+    source = model(text, weights)
+    roles = sorted(role for _, role in places(sited(source)))
+    assert roles == ["activation", "product", "product", "product", "softmax"]
+    every_stage_runs(source, SEQUENCE)
+
+
 NO_PROBABILITIES = {
     "sigmoid": "p = Sigmoid(s)",
     "scaled": "a = Softmax(s) p = Mul(a, half)",
     "log": "p = LogSoftmax(s)",
+    "masked by numbers": "a = Softmax(s) n = Sigmoid(s) m = Cast<to = 1>(n) p = Mul(a, m)",
+    "guard by numbers": "a = Softmax(s) nan = IsNaN(a) p = Where(nan, numbers, a)",
+    "squared": "a = Softmax(s) p = Mul(a, a)",
     "guard by another number": "a = Softmax(s) nan = IsNaN(a) p = Where(nan, half, a)",
     "one of two": "a = Softmax(s) g = Sigmoid(s) nan = IsNaN(a) p = Where(nan, a, g)",
     "condition alone": "a = Softmax(s) c = Greater(a, half) p = Where(c, s, zero)",

@@ -294,6 +294,12 @@ def test_quantised_layers_count_like_the_layers_they_stand_for() -> None:
         assert macs(conv, shapes) == 2 * 3 * 13
 
 
+def test_fused_attention_counts_its_projections_and_products() -> None:
+    op = Op(("y",), ("x", "w"), Loc(("attention",)), "com.microsoft.Attention")
+    shapes = {"x": (2, 7, 6), "w": (6, 8 + 8 + 4), "y": (2, 7, 4)}
+    assert macs(op, shapes) == 2 * 7 * 6 * 20 + 2 * 7 * 7 * 8 + 2 * 7 * 7 * 4
+
+
 def test_every_multiplying_operation_is_counted_here() -> None:
     assert set(MULTIPLYING.values()) == {
         "MatMul",
@@ -302,4 +308,5 @@ def test_every_multiplying_operation_is_counted_here() -> None:
         "ConvTranspose",
         "Einsum",
         "recurrent",
+        "attention",
     }

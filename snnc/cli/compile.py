@@ -16,6 +16,7 @@ from snnc.cli.options import (
     scale_options,
     site_options,
     statistics_option,
+    verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import Watch, compile
@@ -51,6 +52,7 @@ from snnc.report import percent, short, table
 @neuron_options
 @site_options
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
+@verify_option
 @click.option(
     "--dump-after",
     type=click.Choice(PASS_NAMES),
@@ -77,6 +79,7 @@ def compile_command(
     encode_input: bool,
     mask_input: str | None,
     output: str | None,
+    verify: bool,
     dump_after: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -115,13 +118,14 @@ def compile_command(
             encode_input=encode_input,
             mask_input=mask_input,
             output=output,
+            verify=verify,
             watch=Watch(progress, dump),
         )
     network.save(out)
     report = network.report
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
-    summary = report.summary() | {"output": str(out)}
+    summary = report.summary() | {"verified": verify, "output": str(out)}
     if as_json:
         print_json(summary)
         return
@@ -137,6 +141,7 @@ def compile_command(
         ("neuron", f"{neuron} (M={m}, {rule}, {levels}, {polarity} steps), {report.sites} layers"),
         ("lambda", f"{report.scale:.4g} ({found})"),
         *_coverage_rows(report.coverage),
+        *_verified_rows(verify),
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
@@ -146,15 +151,18 @@ def compile_command(
 @click.argument("model", type=click.Path(path_type=Path))
 @keep_option
 @encode_option
+@verify_option
 @json_option
-def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_json: bool) -> None:
+def check_command(
+    model: Path, keep: tuple[str, ...], encode_input: bool, verify: bool, as_json: bool
+) -> None:
     """Say what becomes of every operation of MODEL, without data; exit with 1 if it is refused.
 
     \b
     Example:
       snnc check model.onnx
     """
-    coverage = check(model, keep=keep, encode_input=encode_input)
+    coverage = check(model, keep=keep, encode_input=encode_input, verify=verify)
     refusal = coverage.refusal
     if as_json:
         operations = [
@@ -168,6 +176,7 @@ def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_jso
             {
                 "model": str(model),
                 "sites": coverage.sites,
+                "verified": verify,
                 **coverage.summary(),
                 "refused": refused,
                 "operations": operations,
@@ -177,10 +186,15 @@ def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_jso
         entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
         click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
         rows = [("neurons", f"{coverage.sites} layers"), *_coverage_rows(coverage)]
+        rows += _verified_rows(verify)
         if not coverage.names("refused"):
             click.echo(table(["coverage", str(model)], rows))
     if refusal is not None:
         raise refusal
+
+
+def _verified_rows(verify: bool) -> list[tuple[str, str]]:
+    return [("verified", "no rewriting changes an output on random data")] if verify else []
 
 
 def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:

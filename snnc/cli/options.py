@@ -31,6 +31,11 @@ keep_option = click.option(
 encode_option = click.option(
     "--encode-input", is_flag=True, help="Also encode the raw input of the first layers in spikes."
 )
+verify_option = click.option(
+    "--verify",
+    is_flag=True,
+    help="Check on random data that no rewriting of the network changes its outputs.",
+)
 mask_option = click.option(
     "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
 )

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op, Site
 
-ONNX_TYPE = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
-"""Numbers of the floating-point types in a Cast's attribute `to` (TensorProto.DataType)."""
+ONNX_TYPE = {
+    "float32": 1,
+    "int32": 6,
+    "int64": 7,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+    "bfloat16": 16,
+}
+"""Numbers of element types in a Cast's attribute `to` (TensorProto.DataType)."""
 
 SYNAPTIC = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"})
 """Operations that multiply and accumulate, and that spikes can drive."""
@@ -19,9 +27,17 @@ _MULTIPLIED = {
     "ConvInteger": ("Conv", (0, 1)),
     "QLinearConv": ("Conv", (0, 3)),
     "com.microsoft.FusedMatMul": ("MatMul", (0, 1)),
+    "com.microsoft.TransposeMatMul": ("MatMul", (0, 1)),
     "com.microsoft.FusedGemm": ("MatMul", (0, 1)),
     "com.microsoft.FusedConv": ("Conv", (0, 1)),
     "DeformConv": ("Conv", (0, 1)),
+    "com.microsoft.Attention": ("attention", (0, 1)),
+    "com.microsoft.QAttention": ("attention", (0, 1)),
+    "com.microsoft.MatMulNBits": ("MatMul", (0, 1)),
+    "com.microsoft.DynamicQuantizeMatMul": ("MatMul", (0, 1)),
+    "com.microsoft.MatMulIntegerToFloat": ("MatMul", (0, 1)),
+    "com.microsoft.QGemm": ("MatMul", (0, 3)),
+    "com.microsoft.QLinearConv": ("Conv", (0, 3)),
     "LSTM": ("recurrent", (0, 1, 2)),
     "GRU": ("recurrent", (0, 1, 2)),
     "RNN": ("recurrent", (0, 1, 2)),
@@ -43,6 +59,14 @@ SHAPE_ONLY = _names(
 
 PERMUTING = _names("Identity Reshape Transpose Flatten Squeeze Unsqueeze")
 """Shape-only operations that keep every entry exactly once."""
+
+ELEMENTWISE = _names(
+    "Relu Clip LeakyRelu PRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh "
+    "Gelu ai.snnc.Silu Erf Softplus Softsign Mish Softmax LogSoftmax LayerNormalization "
+    "BatchNormalization InstanceNormalization Exp Log Sqrt Reciprocal Abs Neg Sign Floor Ceil "
+    "Round Not IsNaN IsInf Cast Identity Dropout"
+)
+"""Operations whose first result has the shape of their first input."""
 
 LAYOUT = SHAPE_ONLY | _names(
     "Concat Pad Shape Size Cast CastLike ConstantOfShape Range Where ScatterND ScatterElements "
@@ -82,11 +106,16 @@ _WHY = {
     "control flow: what it runs stays real": "If Loop Scan",
     "recurrent operator: its weights stay real": "LSTM GRU RNN",
     "operator fused by onnxruntime: its weights stay real": (
-        "com.microsoft.FusedMatMul com.microsoft.FusedGemm com.microsoft.FusedConv"
+        "com.microsoft.FusedMatMul com.microsoft.TransposeMatMul com.microsoft.FusedGemm "
+        "com.microsoft.FusedConv com.microsoft.Attention com.microsoft.MultiHeadAttention "
+        "com.microsoft.GroupQueryAttention com.microsoft.DecoderMaskedMultiHeadAttention "
+        "com.microsoft.SparseAttention"
     ),
     "quantised operator: its weights stay as they are": (
         "MatMulInteger ConvInteger QLinearMatMul QLinearConv QuantizeLinear DequantizeLinear "
-        "DynamicQuantizeLinear"
+        "DynamicQuantizeLinear com.microsoft.MatMulNBits com.microsoft.DynamicQuantizeMatMul "
+        "com.microsoft.MatMulIntegerToFloat com.microsoft.QGemm com.microsoft.QLinearConv "
+        "com.microsoft.QAttention"
     ),
 }
 _WHY_OF = {op_type: why for why, op_types in _WHY.items() for op_type in _names(op_types)}

@@ -11,9 +11,9 @@ import numpy as np
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
-from snnc.ir.ops import PERMUTING, activations, has_uncounted_macs, operands, raw_values
+from snnc.ir.ops import SHAPE_ONLY, activations, has_uncounted_macs, operands, raw_values
 
-_HAND_ON = PERMUTING | {"Cast", "Dropout", "Slice", "Split", "Expand"}
+_HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -151,17 +151,35 @@ def _role(graph: Graph, value: str, readers: list[Op]) -> Role:
 
 
 def comes_from_softmax(graph: Graph, value: str) -> bool:
-    """Whether `value` is a softmax, possibly moved or guarded against NaN by a Where."""
+    """Whether `value` is a softmax, possibly moved, rounded, or set to 0 by Where or a mask."""
     while (op := graph.op(value)) is not None:
         if op.op_type == "Softmax":
             return True
         if op.op_type == "Where":
-            branches = [v for v in op.inputs[1:] if graph.scalar(v) != 0.0]
-            if len(branches) != 1:
-                return False
-            value = branches[0]
-        elif op.op_type in _HAND_ON:
-            value = op.inputs[0]
+            rest = [v for v in op.inputs[1:] if not _is_zero(graph, v)]
+        elif op.op_type == "Mul":
+            rest = [v for v in op.inputs if not _is_mask(graph, v)]
         else:
+            rest = list(op.inputs[:1]) if op.op_type in _HAND_ON else []
+        if len(rest) != 1:
             return False
+        value = rest[0]
     return False
+
+
+def _is_zero(graph: Graph, value: str) -> bool:
+    """Whether every entry is 0: a constant, or one that is expanded."""
+    while (op := graph.op(value, "Expand", "Cast")) is not None:
+        value = op.inputs[0]
+    constant = graph.consts.get(value)
+    return constant is not None and not constant.any()
+
+
+def _is_mask(graph: Graph, value: str) -> bool:
+    """Whether every entry is 0 or 1: made of truth values."""
+    op = graph.op(value, "Cast")
+    return (
+        op is not None
+        and op.inputs[0] in graph.types
+        and (graph.types[op.inputs[0]].dtype == "bool")
+    )

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
+from snnc.passes.normalize.spelling import shape_of
 
 Polynomial: TypeAlias = dict[int, float]
 """Coefficients by power."""
@@ -108,5 +109,5 @@ def close(found: Polynomial | None, wanted: Polynomial, tolerance: float) -> boo
 
 def same_rank(graph: Graph, value: str, other: str) -> bool:
     """Whether two values have as many axes, as far as that is known."""
-    shape, expected = graph.types[value].shape, graph.types[other].shape
+    shape, expected = shape_of(graph, value), shape_of(graph, other)
     return shape is None or expected is None or len(shape) == len(expected)

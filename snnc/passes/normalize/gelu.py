@@ -17,7 +17,7 @@ from snnc.passes.normalize.algebra import (
 _ERF = {1: 1 / math.sqrt(2)}
 _TANH = {1: math.sqrt(2 / math.pi), 3: math.sqrt(2 / math.pi) * 0.044715}
 
-_TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3}
+TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3}
 """Relative error of constants stored in each type that onnxruntime computes Gelu in."""
 
 
@@ -39,7 +39,7 @@ def recognise_gelu(graph: Graph) -> Graph:
 
 def _match(graph: Graph, op: Op) -> tuple[str, str] | None:
     constant, leaves = factors(graph, op.outputs[0])
-    tolerance = _TOLERANCE.get(graph.types[op.outputs[0]].dtype)
+    tolerance = TOLERANCE.get(graph.types[op.outputs[0]].dtype)
     if tolerance is None or abs(constant - 0.5) > 1e-6 or len(leaves) != 2:
         return None
     for x, bracket in (leaves, leaves[::-1]):
