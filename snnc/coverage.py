@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from snnc.data import Feeds
 from snnc.energy import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
+from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
 from snnc.ir.ops import (
@@ -57,16 +58,16 @@ class Coverage:
 
     @property
     def spiking_fraction(self) -> float | None:
-        """Spiking MACs / MACs outside the direct-coded layers."""
-        if self.macs is None:
+        """Spiking MACs / MACs outside the direct-coded layers; None where some are uncounted."""
+        if self.macs is None or self.uncounted:
             return None
         rest = self.macs["spiking"] + self.macs["analog"]
         return self.macs["spiking"] / rest if rest else 0.0
 
     @property
     def direct_coded_fraction(self) -> float | None:
-        """Direct-coded MACs / all MACs."""
-        if self.macs is None:
+        """Direct-coded MACs / all MACs; None where some are uncounted."""
+        if self.macs is None or self.uncounted:
             return None
         total = sum(self.macs.values())
         return self.macs["direct-coded"] / total if total else 0.0
@@ -122,22 +123,28 @@ def coverage_of_refused(error: CompileError) -> Coverage:
 
 def _entries(graph: Graph) -> Iterable[Entry]:
     kinds: dict[str, Fate] = {op.outputs[0]: kind for op, kind in classify(graph)}
-    absorbed, computed = _absorbed(graph), _from_data(graph)
+    absorbed, flow = _absorbed(graph), Flow(graph)
     for node in graph.nodes:
         if not isinstance(node, Op):
             continue
         name, result = node.loc.names[0], node.outputs[0]
+        kind = kinds.get(result, "analog")
         if result in absorbed:
             yield Entry(name, node.op_type, "spiking")
-        elif _is_layout(graph, node, computed):
+        elif kind != "analog":
+            yield Entry(name, node.op_type, kind)
+        elif _is_layout(graph, node) or (flow.is_constant(node) and not multiplied(node)):
             yield Entry(name, node.op_type, "layout")
-        elif result in kinds and kinds[result] != "analog":
-            yield Entry(name, node.op_type, kinds[result])
         else:
-            kept = bool(operands(node))
-            why = "kept analog as asked" if kept else why_analog(node.op_type)
-            yield Entry(name, node.op_type, "analog", why)
+            yield Entry(name, node.op_type, "analog", _why(flow, node))
         yield from _inside(node)
+
+
+def _why(flow: Flow, op: Op) -> str:
+    """Why an operation stays analog."""
+    if flow.is_constant(op):
+        return "the same for all data: nothing to encode"
+    return "kept analog as asked" if operands(op) else why_analog(op.op_type)
 
 
 def _inside(op: Op) -> Iterable[Entry]:
@@ -146,36 +153,21 @@ def _inside(op: Op) -> Iterable[Entry]:
         for node in body.graph.nodes:
             if not isinstance(node, Op):
                 continue
-            still = _is_layout(body.graph, node, set(node.outputs))
+            still = _is_layout(body.graph, node)
             why = "" if still else f"inside {op.op_type} '{op.loc.names[0]}'"
             fate: Fate = "layout" if still else "analog"
             yield Entry(node.loc.names[0], node.op_type, fate, why)
             yield from _inside(node)
 
 
-def _is_layout(graph: Graph, op: Op, computed: set[str]) -> bool:
+def _is_layout(graph: Graph, op: Op) -> bool:
     """Whether an operation, with all that it runs, only places, selects or retypes numbers."""
     if op.bodies:
         inner = [(b.graph, node) for b in op.bodies.values() for node in b.graph.nodes]
-        return all(isinstance(n, Op) and _is_layout(g, n, set(n.outputs)) for g, n in inner)
-    return op.op_type in LAYOUT or not _computes(graph, op, computed)
-
-
-def _computes(graph: Graph, op: Op, from_data: set[str]) -> bool:
-    """Whether an operation computes in real numbers on something that depends on the data."""
+        return all(isinstance(n, Op) and _is_layout(g, n) for g, n in inner)
     values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
     floats = any(graph.types[v].is_float for v in values) or bool(multiplied(op))
-    return floats and any(v in from_data for v in op.outputs)
-
-
-def _from_data(graph: Graph) -> set[str]:
-    """Values that depend on the contents of an input, not on its shape alone."""
-    found = set(graph.inputs)
-    for node in graph.nodes:
-        of_shape = isinstance(node, Op) and node.op_type in ("Shape", "Size")
-        if not of_shape and any(v in found for v in node.inputs):
-            found.update(v for v in node.outputs if v)
-    return found
+    return op.op_type in LAYOUT or not floats
 
 
 def _absorbed(graph: Graph) -> set[str]:

@@ -64,7 +64,7 @@ class Samples:
 
 def samples_in(feeds: Feeds, single: bool) -> int:
     """Samples in a batch. single: the model takes one sample at a time, without a sample axis."""
-    return 1 if single else max((len(a) for a in feeds.values() if a.ndim), default=1)
+    return 1 if single else min((len(a) for a in feeds.values() if a.ndim), default=1)
 
 
 def samples_of(source: Source, graph: Graph) -> Samples:
@@ -191,7 +191,7 @@ def _check_headers(
         words = ", ".join(f"'{n}' {c}" for n, c in counts.items())
         raise CompileError(
             f"the arrays of {where} differ in their number of samples: {words}",
-            help="samples lie along the first axis: put one in front where the model has another",
+            help="put an axis of samples in front; fix what is the same for all: snnc fix",
         )
     count = next(iter(counts.values()))
     if count == 0:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Coding, Neuron, Op
-from snnc.ir.ops import SYNAPTIC, multiplied, raw_values
+from snnc.ir.ops import multiplied
 from snnc.runtime import shape_name
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
@@ -152,15 +153,14 @@ def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
 
     On a graph with sites a site counts as the neuron it will become.
     """
-    raw = raw_values(graph)
+    flow = Flow(graph)
     sites = {site.outputs[0] for site in graph.sites}
     for node in graph.nodes:
         if not isinstance(node, Op) or not multiplied(node):
             continue
         operands = [v for v in multiplied(node) if v in graph.types]
         spiking = any(v in sites or graph.types[v].coding is Coding.SPIKE for v in operands)
-        direct = node.op_type in SYNAPTIC and len(operands) == 1 and operands[0] in raw
-        yield node, "spiking" if spiking else "direct-coded" if direct else "analog"
+        yield node, "spiking" if spiking else "direct-coded" if flow.is_direct(node) else "analog"
 
 
 class _Counter:

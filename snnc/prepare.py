@@ -14,6 +14,7 @@ from snnc.errors import CompileError, unknown_name
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array
+from snnc.ir.text import format_type
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites, nothing_to_convert
 from snnc.pipeline import Watcher, run_passes
@@ -60,28 +61,45 @@ def check(
     return replace(coverage_of(sited), refusal=nothing_to_convert(sited, keep))
 
 
-def fix_inputs(graph: Graph, values: Mapping[str, float]) -> Graph:
+def fix_inputs(graph: Graph, values: Mapping[str, Array | float]) -> Graph:
     """The network with inputs made constants, so that what depends on them can be folded.
 
-    Raises CompileError for an unknown input, one of open dimensions, and a value out of its type.
+    A single number fills an input of fixed dimensions; an array must have a shape that the input
+    takes. Raises CompileError for an unknown input and for what does not fit.
     """
-    consts: dict[str, Array] = {}
-    for name, value in values.items():
-        if name not in graph.inputs:
-            raise unknown_name("input", name, graph.inputs)
-        kind = graph.types[name]
-        if kind.shape is None or not all(isinstance(d, int) for d in kind.shape):
-            raise CompileError(
-                f"input '{name}' has open dimensions, so one number cannot stand for it",
-                at=graph.source or None,
-            )
-        dims = [d for d in kind.shape if isinstance(d, int)]
-        with np.errstate(all="ignore"):
-            consts[name] = np.full(dims, value).astype(kind.dtype)
-        if not np.array_equal(consts[name].astype(np.float64), np.full(dims, value)):
-            raise CompileError(f"input '{name}' is {kind.dtype}, which cannot hold {value:g}")
+    consts = {name: _fixed(graph, name, np.asarray(value)) for name, value in values.items()}
     inputs = tuple(name for name in graph.inputs if name not in consts)
     return replace(graph, inputs=inputs, consts={**graph.consts, **consts}).pruned()
+
+
+def _fixed(graph: Graph, name: str, value: Array) -> Array:
+    if name not in graph.inputs:
+        raise unknown_name("input", name, graph.inputs)
+    kind = graph.types[name]
+    wanted = f"input '{name}' is {format_type(kind)}"
+    dims = kind.shape if kind.shape is not None else value.shape
+    if value.ndim == 0 and all(isinstance(d, int) for d in dims):
+        value = np.full([d for d in dims if isinstance(d, int)], value)
+    fits = len(dims) == value.ndim and all(
+        not isinstance(d, int) or d == n for d, n in zip(dims, value.shape, strict=False)
+    )
+    if not fits:
+        raise CompileError(
+            f"{wanted}, which {list(value.shape) or 'one number'} does not fit",
+            at=graph.source or None,
+            help="pass an array of its shape: NAME=FILE.npy",
+        )
+    with np.errstate(all="ignore"):
+        held = value.astype(kind.dtype)
+    if value.dtype.kind not in "biuf" or not np.allclose(
+        held.astype(np.float64), value.astype(np.float64), rtol=1e-6, atol=0
+    ):
+        raise CompileError(f"{wanted}, which cannot hold {_example(value)}")
+    return held
+
+
+def _example(value: Array) -> str:
+    return f"{value.ravel()[0]:g}" if value.dtype.kind in "biuf" else f"{value.dtype}"
 
 
 def _sited(

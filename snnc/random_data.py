@@ -24,8 +24,14 @@ NOMINAL_DIMS = (32, 64, 224, 128, 48, 16, 256, 8, 1)
 
 def random_samples(graph: Graph) -> Samples:
     """Random numbers in the shape of the inputs: for trying things out, thresholds mean nothing."""
-    samples = samples_of(random_feeds(graph, RANDOM_SAMPLES, RANDOM_DIM), graph)
-    return replace(samples, random=True)
+    arrays = random_feeds(graph, RANDOM_SAMPLES, RANDOM_DIM)
+    shapes = {name: graph.types[name].shape or () for name in graph.inputs}
+    if any(s and not isinstance(s[0], int) for s in shapes.values()):
+        alone = random_feeds(graph, 1, 1)
+        for name, shape in shapes.items():  # what has no axis of samples gets one in front
+            if not shape or isinstance(shape[0], int):
+                arrays[name] = np.stack([alone[name]] * RANDOM_SAMPLES)
+    return replace(samples_of(arrays, graph), random=True)
 
 
 def random_feeds(graph: Graph, samples: int, dim: int) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """`snnc fix`: inputs become constants, and what depends on them is folded."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,14 +43,46 @@ def test_the_fixed_network_computes_the_same(rate: int, tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"speed": 1.0}, "unknown input 'speed'"),
-        ({"x": 1.0}, "open dimensions"),
-        ({"rate": 0.5}, "int64, which cannot hold 0.5"),
+        ({"x": 1.0}, "which one number does not fit"),
+        ({"rate": 0.5}, "i64.*, which cannot hold 0.5"),
+        ({"gain": np.ones(3, np.float32)}, "does not fit"),
         ({"rate": float("nan")}, "cannot hold nan"),
     ],
 )
-def test_what_cannot_be_fixed_is_refused(values: dict[str, float], message: str) -> None:
+def test_what_cannot_be_fixed_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(snnc.CompileError, match=message):
         fix_inputs(snnc.load(SOURCE), values)
+
+
+def test_an_array_fixes_an_input_of_its_shape(tmp_path: Path) -> None:
+    save(SOURCE, tmp_path / "m.onnx")
+    gain, out = np.array([0.25, 0.5], np.float32), tmp_path / "fixed.onnx"
+    np.save(tmp_path / "gain.npy", gain)
+    words = ["fix", str(tmp_path / "m.onnx"), f"gain={tmp_path / 'gain.npy'}", "-o", str(out)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    feeds = {"x": X, "rate": np.array(16000)}
+    wanted = run_onnx(SOURCE, {**feeds, "gain": gain})["y"]
+    np.testing.assert_array_equal(run_onnx(out, feeds)["y"], wanted)
+
+
+def test_an_array_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:
+    save(SOURCE, tmp_path / "m.onnx")
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    for name in ("bad.npy", "absent.npy"):
+        words = ["fix", str(tmp_path / "m.onnx"), f"gain={tmp_path / name}", "-o", "x.onnx"]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: ")
+
+
+def test_random_samples_suit_inputs_without_an_axis_of_samples() -> None:
+    source = model(
+        """g (float[N,4] x, float s, float[2,N,4] state) => (float[2,N,4] y) {
+        a = Mul(x, s) h = MatMul(a, w) r = Relu(h) p = MatMul(r, v) y = Add(p, state) }""",
+        arrays(0, w=(4, 4), v=(4, 4)),
+    )
+    report = snnc.compile(source, calibration="random", scale=0.1).report
+    assert (report.sites, report.calibration_samples) == (2, 16)
 
 
 @pytest.mark.parametrize("word", ["rate", "rate=fast", "=3"])

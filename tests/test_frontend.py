@@ -777,3 +777,31 @@ def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         messages.add(refusal(path).message)
     assert f"'{path}' is not an ONNX file, or it is damaged" in messages
+
+
+# --- What onnxruntime's optimiser and tf2onnx write ---------------------------------------------
+
+
+@pytest.mark.parametrize("opset", [11, 14, 16, 17])
+def test_layer_norm_of_onnxruntime_in_old_opsets(opset: int) -> None:
+    body = "n = LayerNormalization<axis = -1>(x, g, b) y = MatMul(n, v)"
+    source = rows(body, arrays(3, g=(4,)), opset=opset)
+    graph = loaded(source)
+    assert op_types(graph) == ["LayerNormalization", "MatMul"]
+
+
+def test_simplified_layer_norm_of_onnxruntime() -> None:
+    body = "n = SimplifiedLayerNormalization<axis = -1>(x, g) y = MatMul(n, v)"
+    source = rows(body, arrays(3, g=(4,)), opset=14)
+    graph = Normalize()(load(source))
+    assert "SimplifiedLayerNormalization" not in op_types(graph)
+    assert_computes(graph, source, X)
+
+
+def test_bytes_in_an_attribute_are_no_damage() -> None:
+    source = rows("h = StatefulPartitionedCall(x) y = MatMul(h, v)")
+    source.graph.node[0].attribute.add(name="config", type=3, s=b"\xff\xfe\x00")
+    assert refusal(source).message.startswith("neither onnx nor the model defines")
+    known = rows("h = Relu(x) y = MatMul(h, v)")
+    known.graph.node[0].attribute.add(name="config", type=3, s=b"\xff\xfe\x00")
+    assert refusal(known).message == "an attribute of Relu is neither text nor numbers"

@@ -883,7 +883,7 @@ def test_what_stays_analog_is_listed_with_a_reason() -> None:
         "Mul": "elementwise product: no neuron on gates",
         "Softmax": "softmax",
         "Add": "sum of real activations",
-        "Relu": "activation function with other readers than a neuron",
+        "Relu": "activation function not directly before a neuron",
         "ReduceMean": "reduction over real activations",
     }
 
@@ -1015,3 +1015,54 @@ def test_a_small_transformer_comes_near_its_ann() -> None:
         "Gelu#14",
         "Add#16",
     ]
+
+
+# --- What reaches a value -----------------------------------------------------------------------
+
+
+def test_what_does_not_depend_on_the_data_has_no_neuron() -> None:
+    """Rotary angles as a product of positions and frequencies; learned queries keep theirs."""
+    source = model(
+        """g (float[N,4] x) => (float[N,4] y) {
+        h = MatMul(x, w0) s = Shape(h) n = Gather(s, zero) r = Range(zero, n, one)
+        f = Cast<to = 1>(r) p = Unsqueeze(f, last) a = MatMul(p, w1) c = Cos(a)
+        m = Mul(h, c) y = MatMul(m, w2) }""",
+        {
+            **arrays(0, w0=(4, 4), w1=(1, 4), w2=(4, 4)),
+            "zero": np.array(0),
+            "one": np.array(1),
+            "last": np.array([-1]),
+        },
+    )
+    graph = sited(source)
+    assert places(graph) == [("m", "activation")]
+    fates = {e.name: (e.fate, e.why) for e in coverage_of(graph).entries}
+    assert fates["MatMul#6"] == ("analog", "the same for all data: nothing to encode")
+    assert fates["Cos#7"] == ("layout", "")
+
+
+def test_integers_retyped_are_raw_but_not_one_hot() -> None:
+    source = model(
+        """g (int64[N,4] i) => (float[N,4] y, float[N,4,3] z) {
+        f = Cast<to = 1>(i) h = MatMul(f, w0) t = Tanh(h) y = MatMul(t, w1)
+        o = OneHot(i, depth, values) z = MatMul(o, w2) }""",
+        {
+            **arrays(0, w0=(4, 4), w1=(4, 4), w2=(5, 3)),
+            "depth": np.array(5),
+            "values": np.array([0, 1], np.float32),
+        },
+    )
+    assert {value for value, _ in places(sited(source))} == {"t", "o"}
+
+
+def test_interpolation_keeps_an_image_raw() -> None:
+    source = model(
+        """g (float[N,3,8,8] x) => (y) { r = Resize<mode = "linear">(x, none, scales)
+        c = Conv(r, w0) t = Tanh(c) y = Conv(t, w1) }""",
+        {
+            **arrays(0, w0=(4, 3, 3, 3), w1=(2, 4, 3, 3)),
+            "none": np.zeros(0, np.float32),
+            "scales": np.array([1, 1, 2, 2], np.float32),
+        },
+    )
+    assert [value for value, _ in places(sited(source))] == ["t"]

@@ -123,7 +123,8 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
         attrs = {str(key): _attribute(value) for key, value in node.attrs.items()}
     except (TypeError, ValueError):
         raise CompileError(
-            f"an attribute of node '{node.name}' is damaged", help="export the model again"
+            f"an attribute of node '{node.name}' ({node.op}) is damaged",
+            help="export the model again",
         ) from None
     loc = Loc(locs.get(node.name, (node.name,)))
     if node.domain == DOMAIN and node.op not in FUNCTIONS:

@@ -14,6 +14,9 @@ from snnc.ir.graph import OPSET
 ONNX_DOMAINS = ("", "ai.onnx")
 """Both names of the default domain."""
 
+RUNTIME_OPERATIONS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+"""What onnxruntime's optimiser writes into the default domain of any opset."""
+
 PLACEHOLDER = "ai.snnc.body"
 """Domain of the operations that stand for If, Loop and Scan while onnx's tools run, which would
 lose or misread the graphs in them."""
@@ -67,8 +70,6 @@ def refuse_damaged(model: ModelProto, source: str) -> None:
             texts += [text for prop in node.metadata_props for text in (prop.key, prop.value)]
             for attribute in node.attribute:
                 texts += [attribute.name, attribute.ref_attr_name]
-                if attribute.type == AttributeProto.STRING:
-                    texts.append(_decoded(attribute.s))
                 types += [attribute.t.data_type] if attribute.HasField("t") else []
                 graphs += [attribute.g] if attribute.HasField("g") else []
     known = TensorProto.DataType.values()
@@ -82,13 +83,6 @@ def refuse_damaged(model: ModelProto, source: str) -> None:
 
 def _strings(message: ModelProto | GraphProto) -> list[object]:
     return [value for field, value in message.ListFields() if field.type == field.TYPE_STRING]
-
-
-def _decoded(text: bytes) -> str | None:
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 _NEW_TYPES = {
@@ -140,14 +134,29 @@ def refuse(model: ModelProto, source: str) -> None:
         raise CompileError(
             "the model stores sparse weights", help="store them as dense initializers"
         )
-    refused = [
-        RefusedNode(node.name, node.op_type, message.format(node.op_type), help)
-        for node in model.graph.node
-        for illegal, message, help in _ILLEGAL
-        if illegal(node, version)
-    ]
+    refused = list(filter(None, (_refused(node, version) for node in model.graph.node)))
     if refused:
         raise refusals(refused, source)
+
+
+def _refused(node: NodeProto, version: int) -> RefusedNode | None:
+    for illegal, message, help in _ILLEGAL:
+        if illegal(node, version):
+            return RefusedNode(node.name, node.op_type, message.format(node.op_type), help)
+    return None
+
+
+def _holds_bytes(node: NodeProto, version: int) -> bool:
+    """Whether a text attribute holds no text, as TensorFlow's configurations do."""
+    return any(a.type == AttributeProto.STRING and not _is_text(a.s) for a in node.attribute)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has_subgraph(node: NodeProto, version: int) -> bool:
@@ -165,7 +174,7 @@ def _is_sparse(node: NodeProto, version: int) -> bool:
 
 def _is_unknown(node: NodeProto, version: int) -> bool:
     if node.domain in ONNX_DOMAINS:
-        return not defs.has(node.op_type, version)
+        return not defs.has(node.op_type, version) and node.op_type not in RUNTIME_OPERATIONS
     if node.domain == DOMAIN:
         return node.op_type not in FUNCTIONS and all(a.name != "model" for a in node.attribute)
     return node.domain not in ("ai.onnx.ml", PLACEHOLDER) and not node.domain.startswith(
@@ -202,6 +211,11 @@ _ILLEGAL: tuple[tuple[Callable[[NodeProto, int], bool], str, str], ...] = (
         _is_malformed,
         "{} has the wrong number of inputs or outputs",
         "check the file with onnx.checker and export the model again",
+    ),
+    (
+        _holds_bytes,
+        "an attribute of {} is neither text nor numbers",
+        "export the model again, without configurations of another framework",
     ),
 )
 

@@ -14,7 +14,7 @@ from onnx import (
 )
 
 from snnc.frontend.inline import is_new
-from snnc.frontend.legal import ONNX_DOMAINS, opset_of
+from snnc.frontend.legal import ONNX_DOMAINS, RUNTIME_OPERATIONS, opset_of
 from snnc.frontend.naming import name_nodes
 from snnc.frontend.onnx_errors import refusals_of_onnx
 from snnc.frontend.read import to_array
@@ -39,12 +39,13 @@ _UNCHANGED = "ai.snnc.unchanged"
 
 
 def _hide_unchanged(model: ModelProto) -> bool:
-    """Hides nodes of newer opsets that mean the same in opset 21 from the version converter.
+    """Hides nodes that mean the same in opset 21 from the version converter.
 
-    It refuses some of them for want of an adapter. Whether any was found.
+    It refuses some of newer opsets for want of an adapter, and what onnxruntime's optimiser wrote
+    into opsets that do not have it. Whether any was found.
     """
     version = opset_of(model)
-    found = [n for n in model.graph.node if version > OPSET and _is_unchanged(n, version)]
+    found = [n for n in model.graph.node if _is_unchanged(n, version)]
     for node in found:
         node.domain = _UNCHANGED
     if found:
@@ -54,7 +55,11 @@ def _hide_unchanged(model: ModelProto) -> bool:
 
 def _is_unchanged(node: NodeProto, version: int) -> bool:
     """Whether the definition of an operation differs from opset 21's in its types at most."""
-    if node.domain not in ONNX_DOMAINS or is_new(node.op_type):
+    if node.domain not in ONNX_DOMAINS:
+        return False
+    if not defs.has(node.op_type, version):
+        return node.op_type in RUNTIME_OPERATIONS
+    if version < OPSET or is_new(node.op_type):
         return False
     mine, other = (defs.get_schema(node.op_type, v) for v in (version, OPSET))
     if mine.since_version == other.since_version:

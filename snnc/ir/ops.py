@@ -85,10 +85,13 @@ _WHY = {
         "LayerNormalization BatchNormalization InstanceNormalization GroupNormalization "
         "LpNormalization LRN MeanVarianceNormalization ai.onnx.ml.Scaler ai.onnx.ml.Normalizer"
     ),
-    "activation function with other readers than a neuron": "Relu Clip",
+    "activation function not directly before a neuron": "Relu Clip",
     "activation function": (
         "Gelu ai.snnc.Silu Sigmoid Tanh Erf HardSwish HardSigmoid LeakyRelu PRelu Elu Selu Celu "
         "Softplus Softsign Mish ThresholdedRelu"
+    ),
+    "elementwise function of real activations": (
+        "Neg Abs Exp Log Sqrt Pow Reciprocal Sin Cos Tan Floor Ceil Round Sign Mod"
     ),
     "pooling over real activations": (
         "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxRoiPool RoiAlign"
@@ -157,35 +160,6 @@ def operands(op: Op) -> tuple[str, ...]:
 def activations(graph: Graph, op: Op) -> tuple[str, ...]:
     """The operands of a synaptic operation that are computed, in order (x @ x: x twice)."""
     return tuple(v for v in operands(op) if v and v not in graph.consts)
-
-
-def affine_operand(graph: Graph, op: Op) -> str | None:
-    """The one activation of an operation that is affine in it with constant coefficients."""
-    computed = [v for v in op.inputs if v and v not in graph.consts]
-    if op.op_type not in AFFINE or len(computed) != 1:
-        return None
-    if op.op_type in ("Div", "BatchNormalization") and op.inputs[0] != computed[0]:
-        return None
-    return computed[0]
-
-
-def raw_values(graph: Graph) -> frozenset[str]:
-    """Values reached from a float graph input through layout, padding or constant affine only.
-
-    Weighted layers that read one of these are direct-coded (spec 2.5).
-    """
-    raw = {name for name in graph.inputs if graph.types[name].is_float}
-    for node in graph.nodes:
-        if isinstance(node, Op) and _stays_raw(graph, node, raw):
-            raw.update(name for name in node.outputs if name and graph.types[name].is_float)
-    return frozenset(raw)
-
-
-def _stays_raw(graph: Graph, op: Op, raw: set[str]) -> bool:
-    if op.op_type in LAYOUT:
-        floats = [v for v in op.inputs if v in graph.types and graph.types[v].is_float]
-        return bool(floats) and all(v in raw for v in floats)
-    return affine_operand(graph, op) in raw
 
 
 def rectifier_bound(graph: Graph, op: Op) -> float | None:

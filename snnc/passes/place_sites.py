@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.errors import CompileError, unknown_name
+from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
-from snnc.ir.ops import SHAPE_ONLY, activations, has_uncounted_macs, operands, raw_values
+from snnc.ir.ops import SHAPE_ONLY, activations, has_uncounted_macs, operands
 
 _HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
 
@@ -59,7 +60,7 @@ class PlaceSites:
 
     def _sited_operands(self, graph: Graph) -> dict[str, list[Op]]:
         """Every value that needs a neuron, with the multiplying readers that neuron serves."""
-        raw = frozenset() if self.encode_input else raw_values(graph)
+        flow = Flow(graph)
         found: dict[str, list[Op]] = {}
         for node in graph.nodes:
             if not isinstance(node, Op):
@@ -67,10 +68,9 @@ class PlaceSites:
             _check_constants(graph, node)
             if self._is_kept(node):
                 continue
-            values = activations(graph, node)
-            direct = len(values) == 1 and values[0] in raw
-            if not direct:
-                for value in dict.fromkeys(values):
+            direct = flow.is_direct(node) and not self.encode_input
+            if not direct and not flow.is_constant(node):
+                for value in dict.fromkeys(activations(graph, node)):
                     if graph.types[value].is_float:
                         found.setdefault(value, []).append(node)
         return found
