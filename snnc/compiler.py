@@ -28,7 +28,7 @@ from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import Watcher, run_passes
 from snnc.random_data import random_samples
-from snnc.search import GRID, Choice, choose_scale
+from snnc.search.grid import GRID, Choice, choose_scale
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
