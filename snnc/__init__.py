@@ -10,6 +10,8 @@ from snnc.frontend import load
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
+from snnc.search.outcome import Trial
+from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -23,6 +25,8 @@ __all__ = [
     "Graph",
     "NeuronModel",
     "SpikingNetwork",
+    "Trial",
+    "Tuned",
     "Watch",
     "calibrate",
     "compile",
@@ -32,4 +36,5 @@ __all__ = [
     "neuron_models",
     "run",
     "samples_of",
+    "tune",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from onnx import ModelProto
 
@@ -29,6 +29,9 @@ from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import Watcher, run_passes
 from snnc.random_data import random_samples
 from snnc.search.grid import GRID, Choice, choose_scale
+
+Model: TypeAlias = str | Path | ModelProto | Graph
+"""A trained network: a file, a message or a graph."""
 
 RANDOM = "random"
 """Calibration source for trying things out: random numbers instead of samples."""
@@ -126,7 +129,7 @@ class Watch:
 
 
 def prepare(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     *,
     keep: tuple[str, ...] = (),
     encode_input: bool = False,
@@ -148,7 +151,7 @@ def prepare(
 
 
 def calibrate(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     *,
     calibration: Source,
     keep: str | Iterable[str] = (),
@@ -164,8 +167,10 @@ def calibrate(
 
 
 def _observed(
-    ann: Graph, sited: Graph, calibration: Source, mask_input: str | None, watch: Watch
+    ann: Graph, sited: Graph, calibration: Source | None, mask_input: str | None, watch: Watch
 ) -> CalibratedNetwork:
+    if calibration is None:
+        raise CompileError("there are no samples to calibrate on", help="pass calibration=...")
     samples = random_samples(ann) if _is_random(calibration) else samples_of(calibration, ann)
 
     def progress(done: int) -> None:
@@ -174,15 +179,15 @@ def _observed(
     return calibrate_sites(ann, sited, samples, mask_input, progress)
 
 
-def _is_random(calibration: Source) -> bool:
+def _is_random(calibration: Source | None) -> bool:
     return isinstance(calibration, str) and calibration == RANDOM
 
 
 def compile(
-    model: str | Path | ModelProto | Graph,
+    model: Model | CalibratedNetwork,
     *,
     neuron: NeuronModel | str = "sfn",
-    calibration: Source,
+    calibration: Source | None = None,
     scale: float | None = None,
     fidelity: float = 0.98,
     percentile: float = 1.0,
@@ -195,8 +200,10 @@ def compile(
 ) -> SpikingNetwork:
     """Turns a trained network into a spiking one of one timestep, without training.
 
-    model: ONNX file, message or graph. neuron: a neuron model, or the name of one. calibration: a
-    .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
+    model: ONNX file, message or graph, or a network calibrated already (then calibration, keep,
+    encode_input and mask_input are settled). neuron: a neuron model, or the name of one.
+    calibration: a .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or
+    'random'.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
     node names that stay analog. Raises CompileError.
@@ -210,9 +217,15 @@ def compile(
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
-    output = primary_output(ann, output)
-    network = _observed(ann, sited, calibration, mask_input, watch)
+    if isinstance(model, CalibratedNetwork):
+        if calibration is not None or keep or encode_input or mask_input is not None:
+            raise CompileError("the network is calibrated already", help="calibrate it anew")
+        network, output = model, primary_output(model.ann, output)
+    else:
+        ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+        output = primary_output(ann, output)
+        network = _observed(ann, sited, calibration, mask_input, watch)
+    ann, sited = network.ann, network.sited
     calibrated = network.graph(percentile, watch.graph)
     choice = None
     if scale is None:

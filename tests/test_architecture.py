@@ -22,6 +22,7 @@ ROWS = [
     ["evaluation", "search"],
     ["coverage", "report"],
     ["compiler"],
+    ["tuning"],
     ["cli"],
 ]
 ROW = {name: i for i, names in enumerate(ROWS) for name in names}
@@ -35,7 +36,8 @@ DOORS = {
     "onnx": {"frontend", "export", "shapes", "backends", "compiler"},
     "google": {"frontend"},
     "datasketches": {"passes"},
-    "optuna": set[str](),
+    "optuna": {"search"},
+    "sqlalchemy": {"search"},
     "networkx": set[str](),
 }
 

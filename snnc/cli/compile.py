@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from snnc.cli.options import mask_option, neuron_options, site_options
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import RANDOM, Watch, compile, coverage_summary, prepare
 from snnc.coverage import Coverage, coverage_of
@@ -14,28 +15,12 @@ from snnc.frontend import external_files
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import Polarity, make_neuron
 from snnc.ir.text import format_graph
-from snnc.neurons.sfn import SFN
 from snnc.pipeline import PASS_NAMES
 from snnc.report import percent, table
-
-_CHOICES = SFN.choices()
-
-_keep_option = click.option(
-    "--keep",
-    multiple=True,
-    metavar="PATTERN",
-    help="Keep nodes of this name analog (* and ? match; repeatable).",
-)
-_encode_option = click.option(
-    "--encode-input", is_flag=True, help="Also encode the raw input of the first layers in spikes."
-)
 
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--neuron", default="sfn", show_default=True, help="Neuron model (see: snnc neurons)."
-)
 @click.option(
     "--calibration",
     required=True,
@@ -62,40 +47,9 @@ _encode_option = click.option(
     show_default=True,
     help="Agreement with the network that a chosen lambda keeps.",
 )
-@click.option(
-    "--percentile",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Share of activations above the threshold, in percent.",
-)
-@click.option("--m", type=int, default=8, show_default=True, help="Size M of the level set.")
-@click.option(
-    "--rule",
-    type=click.Choice(_CHOICES["rule"]),
-    default="nearest",
-    show_default=True,
-    help="When a level fires.",
-)
-@click.option(
-    "--levels",
-    type=click.Choice(_CHOICES["levels"]),
-    default="dense",
-    show_default=True,
-    help="Which spike counts exist.",
-)
-@click.option(
-    "--polarity",
-    type=click.Choice(["separate", "shared"]),
-    default="separate",
-    show_default=True,
-    help="One step for each sign, or one for both.",
-)
-@_keep_option
-@_encode_option
-@click.option(
-    "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
-)
+@neuron_options
+@site_options
+@mask_option
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
 @click.option(
     "--dump-after",
@@ -180,8 +134,7 @@ def compile_command(
 
 @click.command("check")
 @click.argument("model", type=click.Path(path_type=Path))
-@_keep_option
-@_encode_option
+@site_options
 @json_option
 def check_command(model: Path, keep: tuple[str, ...], encode_input: bool, as_json: bool) -> None:
     """Say what becomes of every operation of MODEL, without data.

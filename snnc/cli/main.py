@@ -8,6 +8,7 @@ import snnc
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import eval_command, run_command
+from snnc.cli.tune import tune_command
 from snnc.errors import CompileError
 
 
@@ -36,6 +37,7 @@ def main() -> None:
 
 for _command in (
     compile_command,
+    tune_command,
     check_command,
     inspect_command,
     run_command,
