@@ -21,7 +21,7 @@ def split_of(samples: Samples, subsample: float | None = None, seed: int = 0) ->
 
     Files and arrays are read anew at every trial; streams and subsamples are held in memory.
     """
-    if subsample is not None and not (0 < subsample < 1 or subsample in range(1, 2**63)):
+    if subsample is not None and not _is_share_or_number(subsample):
         raise CompileError(
             f"subsample {subsample:g} is out of range",
             help="choose a share between 0 and 1, or a whole number of samples",
@@ -45,6 +45,10 @@ def split_of(samples: Samples, subsample: float | None = None, seed: int = 0) ->
     picked = _picked(count, min(max(wanted, 1), count), seed)
     kept = list(_rows(samples, parts, picked))
     return _held(samples, kept, len(picked), None if labels is None else labels[picked])
+
+
+def _is_share_or_number(subsample: float) -> bool:
+    return 0 < subsample < 1 or (subsample >= 1 and float(subsample).is_integer())
 
 
 def _picked(count: int, wanted: int, seed: int) -> Array:

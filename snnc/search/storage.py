@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from snnc.errors import CompileError
 
@@ -20,6 +22,9 @@ JOURNAL = "journal:"
 
 SQLITE_WAIT = 60
 """Seconds that a process waits for another one's write to an SQLite file."""
+
+CREATION_SECONDS = 10.0
+"""How long another process may take to create the tables of a new database."""
 
 _FORMS = "pass sqlite:///FILE, journal:FILE or postgresql://USER@HOST/DATABASE"
 _FAILURES = (
@@ -53,8 +58,7 @@ class Storage:
             return JournalStorage(JournalFileBackend(str(path)))
         if "://" not in url:
             raise CompileError(f"'{url}' is no storage", help=_FORMS)
-        wait = {"connect_args": {"timeout": SQLITE_WAIT}} if url.startswith("sqlite") else {}
-        return RDBStorage(url, engine_kwargs=wait)
+        return _database(url)
 
     @contextmanager
     def guarded(self, failures: tuple[type[Exception], ...] = _FAILURES) -> Iterator[None]:
@@ -67,10 +71,11 @@ class Storage:
                 yield
         except failures as error:
             said = " ".join(str(error.__cause__ or error).split())
-            raise CompileError(
-                f"the storage '{self}' cannot be used: {said}",
-                help=_FORMS if isinstance(error, (ImportError, ArgumentError)) else None,
-            ) from None
+            ours = f"the storage '{self}' cannot be used: {said}"
+            if isinstance(error, ImportError):
+                raise CompileError(ours, help="install the database's driver") from None
+            misspelt = isinstance(error, (ArgumentError, ValueError))
+            raise CompileError(ours, help=_FORMS if misspelt else None) from None
         finally:
             optuna.logging.set_verbosity(level)
 
@@ -80,8 +85,32 @@ class Storage:
             return self._url or "in memory"
         try:
             return repr(make_url(self._url))
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             return f"{self._url.partition('://')[0]}://..."
+
+
+def _database(url: str) -> RDBStorage:
+    """Processes that begin together create the tables together: the later ones look again."""
+    wait = {"connect_args": {"timeout": SQLITE_WAIT}} if url.startswith("sqlite") else {}
+    until = time.monotonic() + CREATION_SECONDS
+    while True:
+        try:
+            return RDBStorage(url, engine_kwargs=wait)
+        except (DBAPIError, optuna.exceptions.StorageInternalError):
+            if time.monotonic() > until or not _is_begun(url):
+                raise
+        time.sleep(0.1)
+
+
+def _is_begun(url: str) -> bool:
+    """Whether the database can be reached and holds optuna's first table."""
+    engine = create_engine(url)
+    try:
+        return bool(inspect(engine).has_table("studies"))
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def _require_journal(path: Path) -> None:
