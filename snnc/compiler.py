@@ -170,7 +170,7 @@ def _observed(
     ann: Graph, sited: Graph, calibration: Source | None, mask_input: str | None, watch: Watch
 ) -> CalibratedNetwork:
     if calibration is None:
-        raise CompileError("there are no samples to calibrate on", help="pass calibration=...")
+        raise CompileError("calibration=None holds no samples", help="pass samples to calibrate on")
     samples = random_samples(ann) if _is_random(calibration) else samples_of(calibration, ann)
 
     def progress(done: int) -> None:

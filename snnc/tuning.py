@@ -132,6 +132,7 @@ def tune(
 
     kept.work(trials, worth.at, finished)
     found = tuple(kept.trials())
+    watch.progress("searching lambda", len(found), trials)
     front = front_of(found) if metered else ()
     best = best_of(front or found, tolerance)
     return Tuned(

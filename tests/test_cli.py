@@ -161,7 +161,7 @@ def test_tune_finds_lambda_and_compiles_with_it(inside: Path) -> None:
     assert document(call(*words))["snn"]["top1"] == found["value"]
     text = call(*TUNE, *kept, "--trials", "8")
     assert "8 of study 'mlp', 1 evaluations" in text.stdout
-    assert text.stderr.splitlines() == ["calibrating: 300 done"]
+    assert text.stderr.splitlines() == ["calibrating: 300 done", "searching lambda: 8 done"]
 
 
 def test_tune_lists_the_pareto_front(inside: Path) -> None:

@@ -66,7 +66,7 @@ def metric(outputs, labels):
     calls += 1
     if calls == int(fatal):
         os.kill(os.getpid(), signal.SIGKILL)
-    if calls == 1:
+    if calls == 2:
         Path(here).touch()
         until = time.monotonic() + 60
         while not Path(there).exists():
@@ -82,7 +82,8 @@ print(found.scale, found.evaluations, len(found.trials))
 
 
 def child(storage: str, trials: int, fatal: int, here: Path, there: Path) -> subprocess.Popen[str]:
-    """A process that tunes; it dies in evaluation number `fatal`, and waits for file `there`."""
+    """A process that tunes. It dies in evaluation number `fatal`; in its first trial it waits for
+    the file `there`, so that of two processes each makes one."""
     words = [storage, str(trials), str(fatal), str(here), str(there)]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, *words],
@@ -108,31 +109,31 @@ def test_a_killed_study_goes_on(
     network: snnc.CalibratedNetwork, storage: str, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    killed = child(storage, 14, 10, mark, mark)
+    killed = child(storage, 9, 6, mark, mark)
     killed.communicate(timeout=120)
     assert killed.returncode == -9
-    assert states(storage) == {"COMPLETE": 8, "RUNNING": 1}  # the first evaluation is the ANN's
-    found = resumed(network, storage, 14)
-    assert (len(found.trials), found.evaluations) == (14, 7)
-    assert states(storage) == {"COMPLETE": 14, "FAIL": 1}
-    again = resumed(network, storage, 14)
+    assert states(storage) == {"COMPLETE": 4, "RUNNING": 1}  # the first evaluation is the ANN's
+    found = resumed(network, storage, 9)
+    assert (len(found.trials), found.evaluations) == (9, 6)
+    assert states(storage) == {"COMPLETE": 9, "FAIL": 1}
+    again = resumed(network, storage, 9)
     assert (again.scale, again.trials, again.evaluations) == (found.scale, found.trials, 1)
 
 
 @pytest.mark.parametrize("storage", STORAGES, indirect=True)
 def test_two_processes_share_the_trials(storage: str, tmp_path: Path) -> None:
     marks = tmp_path / "first", tmp_path / "second"
-    both = [child(storage, 16, 0, *marks), child(storage, 16, 0, *reversed(marks))]
+    both = [child(storage, 10, 0, *marks), child(storage, 10, 0, *reversed(marks))]
     said = [process.communicate(timeout=120) for process in both]
     assert [error for _, error in said] == ["", ""]
     scales, evaluations, trials = zip(*(out.split() for out, _ in said), strict=True)
     assert scales[0] == scales[1]
-    assert trials == ("16", "16")
-    assert states(storage)["COMPLETE"] == 16
+    assert trials == ("10", "10")
+    assert states(storage)["COMPLETE"] == 10
     counts = [int(n) - 1 for n in evaluations]
-    assert sum(counts) == 16
-    assert min(counts) >= 3
-    assert len({trial.params["lambda"] for trial in kept(storage).trials}) >= 16
+    assert sum(counts) == 10
+    assert min(counts) >= 1
+    assert len({trial.params["lambda"] for trial in kept(storage).trials}) >= 10
 
 
 def test_an_interruption_is_passed_on_and_leaves_the_study_whole(
@@ -156,12 +157,11 @@ def test_an_interruption_is_passed_on_and_leaves_the_study_whole(
     assert [trial.scale for trial in found.trials] == pytest.approx(start)
 
 
-def leave_running(storage: str, host: str, process: int, seconds: float) -> None:
+def leave_running(storage: str, worker: list[Any] | None, seconds: float) -> None:
     """A running trial that began `seconds` ago."""
     study = kept(storage)
-    trial = optuna.trial.create_trial(
-        state=TrialState.RUNNING, user_attrs={study_module.WORKER: [host, process]}
-    )
+    named = {} if worker is None else {study_module.WORKER: worker}
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=named)
     assert trial.datetime_start is not None
     trial.datetime_start -= timedelta(seconds=seconds)
     study.add_trial(trial)
@@ -171,7 +171,7 @@ def test_a_trial_that_runs_elsewhere_counts(
     network: snnc.CalibratedNetwork, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resumed(network, storage, 2)
-    leave_running(storage, "elsewhere", 1, seconds=30)
+    leave_running(storage, ["elsewhere", 1], seconds=30)
     waited: list[float] = []
 
     def others_finish(seconds: float) -> None:
@@ -188,14 +188,14 @@ def test_a_trial_that_runs_elsewhere_counts(
 
 
 @pytest.mark.parametrize(
-    ("host", "process", "seconds"),
-    [("elsewhere", 1, 3600), (study_module._me()[0], 2**22 + 1, 1)],
+    ("worker", "seconds"),
+    [(["elsewhere", 1], 3600), ([study_module._me()[0], 2**22 + 1], 1), (None, 30)],
 )
 def test_a_dead_trial_neither_counts_nor_blocks(
-    network: snnc.CalibratedNetwork, storage: str, host: str, process: int, seconds: float
+    network: snnc.CalibratedNetwork, storage: str, worker: list[Any] | None, seconds: float
 ) -> None:
     resumed(network, storage, 2)
-    leave_running(storage, host, process, seconds)
+    leave_running(storage, worker, seconds)
     found = resumed(network, storage, 4)
     assert (len(found.trials), found.evaluations) == (4, 3)
 

@@ -33,6 +33,9 @@ POLL = 0.1
 LEASE_SECONDS, LEASE_TRIALS = 60.0, 10.0
 """A running trial counts for the longer of a minute and ten times the longest trial so far."""
 
+CLAIM_SECONDS = 10.0
+"""A running trial without a worker, killed or not yet named, counts no longer than this."""
+
 
 class Study:
     """Trials of lambda in [low, high], kept under `name` in `storage`.
@@ -127,7 +130,7 @@ class Study:
         for trial in (t for t in seen if t.state is TrialState.RUNNING):
             if _was_killed(trial):
                 self._fail(trial.number)
-            elif _age(trial) < lease:
+            elif _age(trial) < (lease if WORKER in trial.user_attrs else CLAIM_SECONDS):
                 counted.append(trial)
         return sum(before is None or trial.number < before for trial in counted)
 
