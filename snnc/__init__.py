@@ -15,9 +15,11 @@ from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.neurons.sfn import SFN
 from snnc.plots import plot
 from snnc.prepare import check
+from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
 from snnc.statistics import merge_statistics
+from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -38,6 +40,8 @@ __all__ = [
     "SiteError",
     "SpikingNetwork",
     "Study",
+    "Trial",
+    "Tuned",
     "Watch",
     "ablation",
     "calibrate",
@@ -55,4 +59,5 @@ __all__ = [
     "plot",
     "run",
     "samples_of",
+    "tune",
 ]

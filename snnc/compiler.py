@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto
-
 from snnc.backends.onnx_model import save_onnx
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, Progress, with_scale
 from snnc.coverage import Coverage, coverage_of
@@ -25,8 +23,8 @@ from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import Calibration, require_percentile
 from snnc.pipeline import Watcher
-from snnc.prepare import prepare
-from snnc.search import GRID, Choice, choose_scale, require_fidelity
+from snnc.prepare import Model, prepare
+from snnc.search.grid import GRID, Choice, choose_scale, require_fidelity
 from snnc.shards import WHOLE, Shard, missing
 
 RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
@@ -113,7 +111,7 @@ class Watch:
 
 
 def calibrate(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     *,
     calibration: Source | None = None,
     statistics: str | Path | None = None,
@@ -121,19 +119,35 @@ def calibrate(
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
     mask_input: str | None = None,
+    verify: bool = False,
     watch: Watch | None = None,
 ) -> CalibratedNetwork:
     """The network with its sites, and what they saw on the calibration samples (see compile).
 
     shard: run this share of the samples only ('2/4' or a Shard), to be merged with the others.
     """
-    watch = watch or Watch()
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     source = CalibrationSource(calibration, statistics, mask_input, shard)
-    ann, sited = prepare(model, keep=keep, encode_input=encode_input, watch=watch.graph)
+    return _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+
+
+def _calibrated(
+    model: Model,
+    source: CalibrationSource,
+    keep: str | Iterable[str],
+    encode_input: bool,
+    verify: bool,
+    output: str | None,
+    watch: Watch,
+) -> CalibratedNetwork:
+    """output: refused at once, before long work, if the network has none of that name."""
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    ann, sited = prepare(
+        model, keep=keep, encode_input=encode_input, verify=verify, watch=watch.graph
+    )
+    primary_output(ann, output)
     network = source.calibrated(ann, sited, watch.progress)
-    return replace(network, sources=_sources(model, calibration, statistics))
+    return replace(network, sources=_sources(model, source.samples, source.statistics))
 
 
 def _sources(model: object, *data: object) -> tuple[Path, ...]:
@@ -143,7 +157,7 @@ def _sources(model: object, *data: object) -> tuple[Path, ...]:
 
 
 def compile(
-    model: str | Path | ModelProto | Graph,
+    model: Model | CalibratedNetwork,
     *,
     neuron: NeuronModel | str = "sfn",
     calibration: Source | None = None,
@@ -162,10 +176,11 @@ def compile(
 ) -> SpikingNetwork:
     """Turns a trained network into a spiking one of one timestep, without training.
 
-    model: ONNX file, message or graph. neuron: a neuron model, or the name of one. calibration: a
-    .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or 'random'.
-    statistics: a file of what calibration saw, instead of samples. save_statistics: such a file to
-    write, before lambda is chosen.
+    model: ONNX file, message or graph, or a network calibrated already (then calibration, keep,
+    encode_input, mask_input and verify are settled). neuron: a neuron model, or the name of one.
+    calibration: a .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or
+    'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
+    a file to write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
     node names that stay analog. verify: check on random data that no rewriting of the network
@@ -178,18 +193,21 @@ def compile(
     require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
-    source = CalibrationSource(calibration, statistics, mask_input)
-    sources = _sources(model, calibration, statistics)
-    if save_statistics is not None:
-        require_writable(Path(save_statistics), *sources)
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    ann, sited = prepare(
-        model, keep=keep, encode_input=encode_input, verify=verify, watch=watch.graph
-    )
-    output = primary_output(ann, output)
-    network = replace(source.calibrated(ann, sited, watch.progress), sources=sources)
+    if isinstance(model, CalibratedNetwork):
+        asked = [v for v in (calibration, statistics, mask_input, save_statistics) if v is not None]
+        if asked or keep or encode_input or verify:
+            raise CompileError("the network is calibrated already", help="calibrate it anew")
+        network = model
+    else:
+        source = CalibrationSource(calibration, statistics, mask_input)
+        if save_statistics is not None:
+            sources = _sources(model, calibration, statistics)
+            require_writable(Path(save_statistics), *sources)
+        network = _calibrated(model, source, keep, encode_input, verify, output, watch)
     if save_statistics is not None:
         network.save_statistics(save_statistics)
+    ann, sited = network.ann, network.sited
+    output = primary_output(ann, output)
     calibrated = network.graph(percentile, watch.graph)
     choice = None
     if scale is None:
@@ -217,7 +235,7 @@ def compile(
         calibration_samples=reservoir.seen,
         warnings=tuple(_warnings(spiking, choice, fidelity, network.calibration)),
     )
-    return SpikingNetwork(spiking, ann, report, sources)
+    return SpikingNetwork(spiking, ann, report, network.sources)
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:

@@ -17,7 +17,7 @@ from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fidelity import primary_output
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.neurons.sfn import SFN, Levels
-from snnc.search import GRID, Choice, choose_scale
+from snnc.search.grid import GRID, Choice, choose_scale
 
 PERCENTILES = (0.0, 0.01, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5)
 """p of a percentile curve, in percent: the range of Table 6."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from snnc.calibrated import step_constants
 from snnc.data import Samples
 from snnc.energy import PJ_AC, PJ_MAC, Energy, EnergyMeter
 from snnc.errors import CompileError
-from snnc.fidelity import Agreement, decisions, primary_output
+from snnc.fidelity import Accuracy, Agreement, primary_output
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
-from snnc.rows import batches_and_axes, rows_of
+from snnc.rows import batches_and_axes, join_batches, rows_of
 from snnc.runtime import Session, batch_size
 
 Progress = Callable[[int], None]
@@ -65,20 +63,16 @@ def run(graph: Graph, samples: Samples, progress: Progress = silent) -> dict[str
     outputs = tuple(name for name in graph.outputs if name not in constant)
     session = Session(graph)
     batches, axes = batches_and_axes(session, samples, batch_size(graph, outputs), outputs)
-    parts: dict[str, list[Array]] = {name: [] for name in outputs}
-    done = 0
-    for feeds in batches:
-        values = session.run(feeds)
-        for name, collected in parts.items():
-            collected.append(values[name])
-        done += samples.size_of(feeds)
-        progress(done)
-    joined = {name: _join(collected, axes[name]) for name, collected in parts.items()}
+
+    def values() -> Iterator[Mapping[str, Array]]:
+        done = 0
+        for feeds in batches:
+            yield session.run(feeds)
+            done += samples.size_of(feeds)
+            progress(done)
+
+    joined = join_batches(values(), axes)
     return {name: (joined | constant)[name] for name in graph.outputs}
-
-
-def _join(parts: list[Array], axis: int | None) -> Array:
-    return np.stack(parts) if axis is None or not parts[0].ndim else np.concatenate(parts, axis)
 
 
 def evaluate(
@@ -115,7 +109,7 @@ def evaluate_each(
         _check_pair(ann, snn)
     output = primary_output(ann, output)
     reference, candidates = Session(ann), _candidates(snns)
-    accuracy, done = _Accuracy(), 0
+    accuracy, done = Accuracy(), 0
     size = min(batch_size(c.graph, c.meter.taps) for c in candidates)
     batches, axes = batches_and_axes(reference, samples, size, (output,))
     for feeds in batches:
@@ -151,7 +145,7 @@ class _Candidate:
         self, graph: Graph, meter: EnergyMeter, session: Session, steps: Mapping[str, Array]
     ) -> None:
         self.graph, self.meter, self.session, self.steps = graph, meter, session, steps
-        self.score, self.accuracy = Agreement(), _Accuracy()
+        self.score, self.accuracy = Agreement(), Accuracy()
 
 
 def _candidates(graphs: Sequence[Graph]) -> list[_Candidate]:
@@ -198,23 +192,3 @@ def _check_pair(ann: Graph, snn: Graph) -> None:
                 f"the networks differ in their {what}: {', '.join(mine)} and {', '.join(theirs)}",
                 help="pass the network and the spiking network compiled from it",
             )
-
-
-class _Accuracy:
-    """Running share of rows that decide for their label; None without labels or decisions."""
-
-    def __init__(self) -> None:
-        self._hits: int | None = 0
-        self._samples = 0
-
-    def update(self, rows: Array, labels: Array | None) -> None:
-        decided = None if labels is None else decisions(rows)
-        if decided is None or labels is None or decided.shape[1] != 1 or self._hits is None:
-            self._hits = None
-            return
-        self._samples += len(rows)
-        self._hits += int(np.count_nonzero(decided[:, 0] == labels))
-
-    @property
-    def share(self) -> float | None:
-        return None if self._hits is None or not self._samples else self._hits / self._samples

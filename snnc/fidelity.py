@@ -1,4 +1,4 @@
-"""How well two networks agree: which output counts, argmax or cosine, and the running score."""
+"""How well networks agree, with one another or with labels: which output, and running scores."""
 
 from __future__ import annotations
 
@@ -133,3 +133,24 @@ class Agreement:
         """The agreement by the given measure; cosine where nothing is decided."""
         decided = self.argmax
         return self.cosine if measure == "cosine" or decided is None else decided
+
+
+class Accuracy:
+    """Running share of rows that decide for their label; None without labels or decisions."""
+
+    def __init__(self) -> None:
+        self._hits: int | None = 0
+        self._samples = 0
+
+    def update(self, rows: Array, labels: Array | None) -> None:
+        """Adds a batch; rows [N, ...], labels [N]."""
+        decided = None if labels is None else decisions(rows)
+        if decided is None or labels is None or decided.shape[1] != 1 or self._hits is None:
+            self._hits = None
+            return
+        self._samples += len(rows)
+        self._hits += int(np.count_nonzero(decided[:, 0] == labels))
+
+    @property
+    def share(self) -> float | None:
+        return None if self._hits is None or not self._samples else self._hits / self._samples

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from onnx import ModelProto
@@ -19,9 +20,12 @@ from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites, nothing_to_convert
 from snnc.pipeline import Watcher, run_passes
 
+Model: TypeAlias = str | Path | ModelProto | Graph
+"""A trained network: a file, a message or a graph."""
+
 
 def prepare(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     *,
     keep: tuple[str, ...] = (),
     encode_input: bool = False,
@@ -41,7 +45,7 @@ def prepare(
 
 
 def check(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     *,
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
@@ -103,7 +107,7 @@ def _example(value: Array) -> str:
 
 
 def _sited(
-    model: str | Path | ModelProto | Graph,
+    model: Model,
     keep: tuple[str, ...],
     encode_input: bool,
     verify: bool,

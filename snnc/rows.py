@@ -1,8 +1,8 @@
-"""Outputs as rows of samples: which axis of an output is the samples', found by running it."""
+"""Outputs as rows of samples: which axis is the samples', found by running; joining batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 import numpy as np
@@ -51,3 +51,17 @@ def sample_axes(session: Session, feeds: Feeds, outputs: tuple[str, ...]) -> dic
 def rows_of(array: Array, axis: int | None) -> Array:
     """An output as one row a sample."""
     return array[None] if axis is None or array.ndim == 0 else np.moveaxis(array, axis, 0)
+
+
+def join_batches(batches: Iterable[Mapping[str, Array]], axes: Axes) -> dict[str, Array]:
+    """The outputs named in `axes` over all batches; whole rows are stacked, samples first."""
+    parts: dict[str, list[Array]] = {name: [] for name in axes}
+    for values in batches:
+        for name, collected in parts.items():
+            collected.append(values[name])
+    return {
+        name: np.stack(found)
+        if axes[name] is None or not found[0].ndim
+        else np.concatenate(found, axes[name])
+        for name, found in parts.items()
+    }

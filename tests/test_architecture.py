@@ -25,6 +25,7 @@ ROWS = [
     ["coverage", "report", "plots"],
     ["prepare"],
     ["compiler"],
+    ["tuning"],
     ["cli"],
 ]
 ROW = {name: i for i, names in enumerate(ROWS) for name in names}
@@ -39,7 +40,8 @@ DOORS = {
     "google": {"frontend"},
     "datasketches": {"passes"},
     "matplotlib": {"plots"},
-    "optuna": set[str](),
+    "optuna": {"search"},
+    "sqlalchemy": {"search"},
     "networkx": set[str](),
 }
 

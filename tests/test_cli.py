@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 import snnc
 from snnc.cli import main
 from snnc.pipeline import PASS_NAMES
+from snnc.search.objective import Objective
+from snnc.search.scaled import AtScale
 from tests.conftest import MODELS, calibration_path, held_out_path, model_path
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -178,8 +180,63 @@ def test_calibrate_says_what_it_did(inside: Path) -> None:
     assert "missing" not in result.stderr
 
 
+TUNE = ("tune", "mlp.onnx", "--calibration", MLP_DATA, "--data", str(held_out_path("digits_mlp")))
+
+
+def test_tune_finds_lambda_and_compiles_with_it(inside: Path) -> None:
+    kept = ("--storage", "journal:study.log", "--study", "mlp")
+    found = document(call(*TUNE, *kept, "--trials", "8", "-o", "out.onnx", "--json"))
+    assert set(found) == {
+        *("lambda", "value", "trials", "study", "evaluations", "metric", "ann", "samples"),
+        *("objective", "output"),
+    }
+    assert (found["trials"], found["study"], found["evaluations"]) == (8, "mlp", 9)
+    compile_mlp("-o", "same.onnx", "--lambda", repr(found["lambda"]))
+    assert (inside / "out.onnx").read_bytes() == (inside / "same.onnx").read_bytes()
+    words = ("eval", "mlp.onnx", "out.onnx", "--data", str(held_out_path("digits_mlp")), "--json")
+    assert document(call(*words))["snn"]["top1"] == found["value"]
+    text = call(*TUNE, *kept, "--trials", "8")
+    assert "8 of study 'mlp', 1 evaluations" in text.stdout
+    assert text.stderr.splitlines() == ["calibrating: 300 done", "searching lambda: 8 done"]
+
+
+def test_tune_lists_the_pareto_front(inside: Path) -> None:
+    words = (*TUNE, "--objective", "pareto", "--trials", "6", "--tolerance", "0.05")
+    found = document(call(*words, "--json"))
+    energies = [trial["energy"] for trial in found["front"]]
+    assert len(energies) > 1
+    assert energies == sorted(energies)
+    assert {k: found[k] for k in ("lambda", "value", "energy")} in found["front"]
+    assert call(*words).stdout.count("\n") == 9 + len(energies)
+
+
+def test_tune_says_what_it_found_before_an_interruption(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score, scored = Objective._score, 0
+
+    def interrupted(self: Objective, network: AtScale) -> tuple[float, ...]:
+        nonlocal scored
+        scored += 1
+        if scored == 4:
+            raise KeyboardInterrupt
+        return score(self, network)
+
+    monkeypatch.setattr(Objective, "_score", interrupted)
+    result = call(*TUNE, "--storage", "journal:study.log", "--study", "mlp")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert lines[-2:] == [
+        "interrupted: lambda 0.2091 (value 0.9622) is the best of 3; "
+        "the same command resumes the study",
+        "Aborted!",
+    ]
+    assert document(call(*TUNE, "--trials", "3", "--json"))["lambda"] == pytest.approx(0.2091, 1e-3)
+
+
 @pytest.mark.parametrize(
-    "verb", ["compile", "check", "calibrate", "inspect", "run", "eval", "neurons"]
+    "verb", ["compile", "tune", "check", "fix", "calibrate", "inspect", "run", "eval", "neurons"]
 )
 def test_help_shows_an_example(verb: str) -> None:
     shown = call(verb, "--help")
@@ -279,6 +336,17 @@ BAD = {
     "merge_network": "calibrate --merge s1of2.npz cnn.npz -o new.npz",
     "merge_samples": "calibrate --merge s1of2.npz good.npz -o new.npz",
     "merge_over_input": "calibrate --merge s1of2.npz s2of2.npz -o s1of2.npz",
+    "tune_trials": "tune mlp.onnx --calibration good.npz --data good.npz --trials 0",
+    "tune_range": "tune mlp.onnx --calibration good.npz --data good.npz --range 0.5 0.2",
+    "tune_tolerance": "tune mlp.onnx --calibration good.npz --data good.npz --tolerance -1",
+    "tune_subsample": "tune mlp.onnx --calibration good.npz --data good.npz --subsample 1.5",
+    "tune_no_study": "tune mlp.onnx --calibration good.npz --data good.npz --storage journal:x",
+    "tune_storage": "tune mlp.onnx --calibration good.npz --data good.npz --study s --storage x",
+    "tune_journal": (
+        "tune mlp.onnx --calibration good.npz --data good.npz --study s --storage journal:mlp.onnx"
+    ),
+    "tune_data": "tune mlp.onnx --calibration good.npz --data shape.npz",
+    "tune_out": "tune mlp.onnx --calibration good.npz --data good.npz -o mlp.onnx",
     "run_nan": "run mlp.onnx --data nan.npz -o y.npz",
     "eval_pair": "eval mlp.onnx cnn.onnx --data good.npz",
 }
@@ -315,6 +383,8 @@ USAGE = {
     "rule": "compile mlp.onnx --calibration random --rule eq12",
     "number": "compile mlp.onnx --calibration random --lambda much",
     "pass": "compile mlp.onnx --calibration random --dump-after norm",
+    "objective": "tune mlp.onnx --calibration x.npz --data x.npz --objective energy",
+    "no_data": "tune mlp.onnx --calibration x.npz",
     "energy": "eval mlp.onnx mlp.onnx --data x.npz --pj-ac 0",
 }
 

@@ -11,6 +11,7 @@ from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
+from snnc.cli.tune import tune_command
 from snnc.errors import CompileError
 
 
@@ -39,6 +40,7 @@ def main() -> None:
 
 for _command in (
     compile_command,
+    tune_command,
     check_command,
     fix_command,
     calibrate_command,

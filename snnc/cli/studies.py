@@ -29,7 +29,7 @@ from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
 from snnc.plots import plot, require_format
 from snnc.report import percent, table
-from snnc.search import GRID, require_fidelity
+from snnc.search.grid import GRID, require_fidelity
 
 
 def numbers(

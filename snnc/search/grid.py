@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from snnc.calibrated import step_constants, with_scale
-from snnc.data import Feeds, Samples
+from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.fidelity import Agreement, Measure, measure_of
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
-from snnc.ir.node import Array
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
+from snnc.search.scaled import Scaled
 
 GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 """Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
@@ -59,23 +58,14 @@ def choose_scale(
     reference = Session(ann)
     batches, axes = batches_and_axes(reference, samples, BATCH, (output,))
     held = list(batches)
-
-    def rows(session: Session, extra: Feeds) -> Iterator[Array]:
-        for feeds in held:
-            yield rows_of(session.run({**feeds, **extra})[output], axes[output])
-
-    expected = list(rows(reference, {}))
+    expected = [rows_of(reference.run(feeds)[output], axes[output]) for feeds in held]
+    scaled = Scaled(calibrated, neuron, polarity)
     scored: list[tuple[float, float]] = []
-    session: Session | None = None
-    alive: tuple[str, ...] = ()
     for tried, scale in enumerate(GRID):
-        spiking = with_scale(calibrated, neuron, scale, polarity)
-        steps = step_constants(spiking)
-        if session is None or tuple(steps) != alive:
-            session, alive = Session(spiking, free=steps), tuple(steps)
+        network = scaled.at(scale)
         score = Agreement()
-        for found, wanted in zip(rows(session, steps), expected, strict=True):
-            score.update(found, wanted)
+        for feeds, wanted in zip(held, expected, strict=True):
+            score.update(rows_of(network.run(feeds)[output], axes[output]), wanted)
         scored.append((score.value(measure), scale))
         progress(tried + 1)
         if scored[-1][0] >= fidelity:
