@@ -7,7 +7,6 @@ the note of a builder says otherwise.
 """
 
 import itertools
-import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -227,6 +226,9 @@ def _note(rng: np.random.Generator, length: int) -> Array:
 ENDS, BLOCK, PADDING = 1024, 4096, 256
 """magika reads 1,024 bytes from each end of a file, white space stripped; 256 pads short files."""
 
+CHANGING = {"__pycache__", "site-packages", "dist-packages"}
+"""Folders whose files come and go with what is installed and run."""
+
 FILES_A_SUFFIX, FILES, RANDOM_BLOBS = 8, 300, 100
 
 
@@ -260,8 +262,10 @@ def magika(_zoo: Path) -> Data:
 def _files(count: int) -> list[Path]:
     """At most `count` files, at most FILES_A_SUFFIX of a suffix, in an order that mixes them."""
     by_suffix: dict[str, list[Path]] = defaultdict(list)
-    for root in (Path(sysconfig.get_paths()["stdlib"]), Path(sys.prefix), Path("/usr")):
+    for root in (Path(sysconfig.get_paths()["stdlib"]), Path("/usr")):
         for path in sorted(root.rglob("*")):
+            if CHANGING.intersection(path.parts):
+                continue
             kept = by_suffix[path.suffix.lower()]
             if len(kept) < FILES_A_SUFFIX and path.is_file() and path.stat().st_size >= 64:
                 kept.append(path)

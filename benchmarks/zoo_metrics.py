@@ -102,7 +102,7 @@ def detections(ann: Outputs, snn: Outputs, _zoo: Path) -> Metric:
     for truth, found in zip(boxes(ann[output]), boxes(snn[output]), strict=True):
         total += len(truth) + len(found)
         hits += sum(bool(len(found)) and overlap(box, found).max() >= 0.5 for box in truth)
-    return Metric("F1 of boxes", None, 2 * hits / max(total, 1))
+    return Metric("F1 of boxes", None, float(2 * hits / total) if total else 1.0)
 
 
 def boxes(raw: Array, score: float = 0.3, crowded: float = 0.45) -> list[Array]:
