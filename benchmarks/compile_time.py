@@ -1,6 +1,6 @@
 """Where the time of `snnc.compile` goes: running the network over the samples, and all the rest.
 
-usage: python benchmarks/compile_time.py MODEL DATA.npz [--mask-input NAME]
+usage: python -m benchmarks.compile_time MODEL DATA.npz [--mask-input NAME]
 """
 
 import argparse

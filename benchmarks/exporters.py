@@ -1,6 +1,6 @@
 """Two exporters' files of one network, compiled: do they give the same spiking network?
 
-usage: python benchmarks/exporters.py A.onnx B.onnx CALIBRATION.npz TEST.npz
+usage: python -m benchmarks.exporters A.onnx B.onnx CALIBRATION.npz TEST.npz
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Peak memory of calibration on a stream of samples: 2,000 against 20,000.
 
-usage: python benchmarks/memory.py MODEL DATA.npz
+usage: python -m benchmarks.memory MODEL DATA.npz
 
 Each size runs in a process of its own, on the samples of DATA.npz repeated by an iterator.
 """
@@ -50,7 +50,15 @@ def main() -> None:
         calibrate(options.model, options.data, options.size)
         return
     for size in SIZES:
-        command = [sys.executable, __file__, options.model, options.data, "--size", str(size)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.memory",
+            options.model,
+            options.data,
+            "--size",
+            str(size),
+        ]
         subprocess.run(command, check=True)
 
 

@@ -1,6 +1,6 @@
 """ONNX's own node tests, one operation each: what `snnc check` makes of every one.
 
-usage: python benchmarks/node_tests.py [--every N] [--seconds S] [--out TABLE.md]
+usage: python -m benchmarks.node_tests [--every N] [--seconds S] [--out TABLE.md]
 
 Every model is checked in a worker process, so that a crash or a hang (more than S seconds) is seen
 and counted as such. Models that load are also run, as loaded and normalised, and compared with the

@@ -1,6 +1,6 @@
 """Metric, agreement and energy of real networks: the paper's settings beside the default.
 
-usage: python benchmarks/paper_settings.py --zoo DIR [--only NAME ...] [--out docs/measurements.md]
+usage: python -m benchmarks.paper_settings --zoo DIR [--only NAME ...] [--out docs/measurements.md]
 
 DIR holds models/NAME.onnx and data/*.npz. Prints a Markdown table; --out also writes it.
 """
@@ -9,10 +9,9 @@ import argparse
 import time
 from pathlib import Path
 
-from zoo_data import BUILDERS
-from zoo_metrics import METRICS
-
 import snnc
+from benchmarks.zoo_data import BUILDERS
+from benchmarks.zoo_metrics import METRICS
 from snnc.evaluation import run
 
 NETWORKS = (

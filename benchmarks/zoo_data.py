@@ -10,7 +10,7 @@ import itertools
 import sysconfig
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class Data:
     test: Arrays
     note: str
     mask_input: str | None = None
+    fixed: dict[str, float] = field(default_factory=dict)
 
 
 Builder = Callable[[Path], Data]
@@ -295,14 +296,20 @@ def sentences(zoo: Path, token_types: bool) -> Data:
 
 
 def silero(_zoo: Path) -> Data:
-    """Frames of noise and a fresh state (the network is refused before it sees them)."""
+    """Frames of voice-like harmonics or noise, each with the state of the frames before it."""
     rng = np.random.default_rng(0)
+    time = np.arange(576) / 16000
+    frames = rng.normal(0, 0.02, (200, 576))
+    for frame in frames[::2]:
+        pitch = rng.uniform(90, 260)
+        frame += sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 12)) * 0.1
     arrays: Arrays = {
-        "input": rng.normal(0, 0.1, (16, 512)).astype(np.float32),
-        "state": np.zeros((2, 16, 128), np.float32),
-        "sr": np.full(16, 16000, np.int64),
+        "input": frames.astype(np.float32),
+        "state": rng.normal(0, 0.1, (200, 2, 1, 128)).astype(np.float32),
     }
-    return Data(arrays, arrays, "noise")
+    parts = [{key: value[start::2] for key, value in arrays.items()} for start in (0, 1)]
+    halves = [{k: np.concatenate([p[k][i::2] for p in parts]) for k in arrays} for i in (0, 1)]
+    return Data(halves[0], halves[1], "harmonics and noise, random states", fixed={"sr": 16000.0})
 
 
 _FMNIST = stored("fmnist_calib", "fmnist_test", "Fashion-MNIST: calibration and test images")

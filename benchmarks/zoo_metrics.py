@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from zoo_data import FILES
 
+from benchmarks.zoo_data import FILES
 from snnc.ir.node import Array
 
 Outputs = Mapping[str, Array]

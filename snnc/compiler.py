@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
+from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import Calibration, require_percentile
 from snnc.pipeline import Watcher
 from snnc.prepare import Model, prepare
-from snnc.search.grid import GRID, Choice, choose_scale, require_fidelity
+from snnc.search.grid import FINE_GRID, GRID, Choice, choose_scale, require_fidelity
 from snnc.shards import WHOLE, Shard, missing
 
 RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
@@ -165,6 +166,7 @@ def compile(
     save_statistics: str | Path | None = None,
     scale: float | None = None,
     fidelity: float = 0.98,
+    widen: bool | None = None,
     percentile: float = 1.0,
     polarity: Polarity = "separate",
     keep: str | Iterable[str] = (),
@@ -182,14 +184,14 @@ def compile(
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
-    the network's own at `fidelity`. percentile: p of the thresholds (spec 2.3). keep: patterns of
+    the network's own at `fidelity`. widen: give the neuron more levels where no lambda does (None:
+    if the neuron is passed by name). percentile: p of the thresholds (spec 2.3). keep: patterns of
     node names that stay analog. verify: check on random data that no rewriting of the network
     changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
-    neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
-    if not isinstance(neuron, NeuronModel):
-        raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
+    by_name = isinstance(neuron, str)
+    neuron = neuron_model(neuron)
     require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
@@ -211,16 +213,11 @@ def compile(
     calibrated = network.graph(percentile, watch.graph)
     choice = None
     if scale is None:
-        choice = choose_scale(
-            ann,
-            calibrated,
-            neuron,
-            network.samples,
-            output,
-            fidelity,
-            polarity,
-            progress=lambda done: watch.progress("choosing lambda", done, len(GRID)),
+        choose = partial(
+            choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
         )
+        widest = neuron.wider() if widen or (widen is None and by_name) else None
+        neuron, choice = _chosen(neuron, widest, partial(choose, polarity=polarity), watch)
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph)
     reservoir = network.calibration.reservoir
@@ -236,6 +233,28 @@ def compile(
         warnings=tuple(_warnings(spiking, choice, fidelity, network.calibration)),
     )
     return SpikingNetwork(spiking, ann, report, network.sources)
+
+
+def _chosen(
+    neuron: NeuronModel,
+    wider: NeuronModel | None,
+    choose: Callable[..., Choice],
+    watch: Watch,
+) -> tuple[NeuronModel, Choice]:
+    """The scale factor for `neuron`; where none is good enough, `wider` with a finer one."""
+
+    def progress(done: int) -> None:
+        watch.progress("choosing lambda", done, len(GRID))
+
+    choice = choose(neuron=neuron, progress=progress)
+    if choice.reached or wider is None:
+        return neuron, choice
+
+    def finer(done: int) -> None:
+        watch.progress("choosing lambda for more levels", done, len(FINE_GRID))
+
+    second = choose(neuron=wider, progress=finer, grid=FINE_GRID)
+    return (wider, second) if second.fidelity > choice.fidelity else (neuron, choice)
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -43,13 +44,15 @@ def primary_output(graph: Graph, name: str | None = None) -> str:
 
 
 def measure_of(graph: Graph, output: str) -> Measure:
-    """'argmax' if `output` is one row of class scores a sample, else 'cosine'.
+    """'argmax' if `output` is one row of class scores a sample or whole numbers, else 'cosine'.
 
     Class scores are [N, C] and come from a last layer with weights through nothing but softmax,
     sigmoid, bias and layout.
     """
     kind = graph.types.get(output)
-    if kind is None or not kind.is_float or kind.shape is None or len(kind.shape) != 2:
+    if kind is not None and not kind.is_float:
+        return "argmax"
+    if kind is None or kind.shape is None or len(kind.shape) != 2:
         return "cosine"
     if kind.shape[1] == 1:
         return "cosine"
@@ -79,14 +82,43 @@ def decisions(rows: Array) -> Array | None:
     return flat.argmax(axis=1)[:, None] if one_row else None
 
 
+ONE_SIDED = 0.95
+"""Above this share of samples with the same decision, agreement of decisions says little."""
+
+
+def varied(rows: Sequence[Array]) -> bool:
+    """Whether the decisions of outputs differ from sample to sample."""
+    decided = [d for d in map(decisions, rows) if d is not None]
+    if not decided or len({d.shape[1:] for d in decided}) > 1:
+        return True
+    _, counts = np.unique(np.concatenate(decided), axis=0, return_counts=True)
+    return bool(counts.max() <= ONE_SIDED * counts.sum())
+
+
+def centre_of(rows: Sequence[Array]) -> Array | None:
+    """The mean output over all samples, whose part in a cosine says nothing about a sample.
+
+    None where outputs differ in shape or do not vary.
+    """
+    if len({r.shape[1:] for r in rows}) > 1 or sum(map(len, rows)) < 2:
+        return None
+    pooled = np.concatenate([r.reshape(len(r), -1) for r in rows]).astype(np.float64)
+    if not np.isfinite(pooled).all():
+        return None
+    centre = np.asarray(pooled.mean(axis=0))
+    spread = np.linalg.norm(pooled - centre)
+    return centre if spread > 1e-6 * np.linalg.norm(pooled) else None
+
+
 class Agreement:
     """Running agreement of two streams of outputs, sample by sample.
 
     argmax: share of samples with the same decision, None where outputs decide nothing; cosine:
-    mean cosine of the outputs, of the whole streams where an output is a single number.
+    mean cosine of the outputs less `centre`, of the whole streams where an output is one number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, centre: Array | None = None) -> None:
+        self._centre = np.zeros(1) if centre is None else centre
         self.samples = 0
         self._same: int | None = 0
         self._cosine = 0.0
@@ -102,6 +134,7 @@ class Agreement:
                 help="look for weights or samples out of range; "
                 "compare another output with --output",
             )
+        a, b = a - self._centre, b - self._centre
         self.samples += len(a)
         self._single = a.shape[1] == 1
         decided = decisions(mine), decisions(theirs)

@@ -97,7 +97,8 @@ def refuse_statistics(names: Iterable[str], where: str) -> None:
     """Raises CompileError where samples were expected and statistics given."""
     if STATISTICS in names:
         raise CompileError(
-            f"{where} holds calibration statistics, not samples", help="pass it as --statistics"
+            f"{where} holds calibration statistics, not samples",
+            help="compile, tune and eval take it as --statistics, in place of --calibration",
         )
 
 

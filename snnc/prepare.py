@@ -57,11 +57,15 @@ def check(
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     try:
-        _, sited = _sited(model, keep, encode_input, verify, None)
+        ann = _loaded(model)
     except CompileError as error:
         if not error.refused:
             raise
         return coverage_of_refused(error)
+    try:
+        _, sited = _sited(ann, keep, encode_input, verify, None)
+    except CompileError as error:
+        return Coverage((), None, None, refusal=error)
     return replace(coverage_of(sited), refusal=nothing_to_convert(sited, keep))
 
 
@@ -71,14 +75,18 @@ def fix_inputs(graph: Graph, values: Mapping[str, Array | float]) -> Graph:
     A single number fills an input of fixed dimensions; an array must have a shape that the input
     takes. Raises CompileError for an unknown input and for what does not fit.
     """
-    consts = {name: _fixed(graph, name, np.asarray(value)) for name, value in values.items()}
+    consts = {name: _fixed(graph, name, value) for name, value in values.items()}
     inputs = tuple(name for name in graph.inputs if name not in consts)
     return replace(graph, inputs=inputs, consts={**graph.consts, **consts}).pruned()
 
 
-def _fixed(graph: Graph, name: str, value: Array) -> Array:
+def _fixed(graph: Graph, name: str, given: Array | float) -> Array:
     if name not in graph.inputs:
         raise unknown_name("input", name, graph.inputs)
+    try:
+        value = np.asarray(given)
+    except ValueError:  # a ragged list
+        raise CompileError(f"what input '{name}' is fixed to is no array") from None
     kind = graph.types[name]
     wanted = f"input '{name}' is {format_type(kind)}"
     dims = kind.shape if kind.shape is not None else value.shape
@@ -106,6 +114,14 @@ def _example(value: Array) -> str:
     return f"{value.ravel()[0]:g}" if value.dtype.kind in "biuf" else f"{value.dtype}"
 
 
+def _loaded(model: Model) -> Graph:
+    if not isinstance(model, (str, Path, ModelProto, Graph)):
+        raise CompileError(
+            f"a {type(model).__name__} is no model", help="pass a path, a ModelProto or a Graph"
+        )
+    return model if isinstance(model, Graph) else load(model)
+
+
 def _sited(
     model: Model,
     keep: tuple[str, ...],
@@ -113,11 +129,7 @@ def _sited(
     verify: bool,
     watch: Watcher | None,
 ) -> tuple[Graph, Graph]:
-    if not isinstance(model, (str, Path, ModelProto, Graph)):
-        raise CompileError(
-            f"a {type(model).__name__} is no model", help="pass a path, a ModelProto or a Graph"
-        )
-    ann = model if isinstance(model, Graph) else load(model)
+    ann = _loaded(model)
     if ann.stage != Stage.ANN:
         raise CompileError(
             "the model is a spiking network already",

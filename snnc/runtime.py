@@ -85,8 +85,8 @@ def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
     return CompileError(
         f"{message}: {words}",
         at=graph.source or None,
-        help="a network must run in onnxruntime on the CPU to be compiled: try the model itself "
-        "there, or export it in float32",
+        help="a network must run in onnxruntime on the CPU: try the model itself there, pass real "
+        "samples in place of random ones, or export it in float32",
     )
 
 

@@ -54,6 +54,10 @@ class Part:
     samples: int
     random: bool = False
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.data, str) and type(self.samples) is int and self.samples >= 0):
+            raise ValueError("a part is no number of samples of some data")
+
 
 @dataclass(frozen=True)
 class Batch:

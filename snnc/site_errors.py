@@ -41,6 +41,8 @@ def diagnose(
     At most `limit` samples are run, once in both networks and once for each site alone: one
     session at a time. Raises CompileError if `snn` was not compiled from `ann`.
     """
+    if limit < 1:
+        raise CompileError(f"{limit} samples measure nothing", help="choose at least 1")
     output = primary_output(ann, output)
     pairing = pair(ann, snn)
     samples = samples_of(data, ann)

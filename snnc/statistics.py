@@ -150,8 +150,9 @@ def _kept(header: Mapping[str, Any], array: Callable[[str], Array]) -> Iterator[
         stacks = [array(f"samples/{i}/{j}") for j in range(len(header["inputs"]))]
         if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in stacks):
             raise ValueError("a sample is not finite")
-        places = array(f"places/{i}").tolist()
-        if min(places, default=0) < 0:
+        held = array(f"places/{i}")
+        places = held.tolist()
+        if held.dtype != np.int64 or held.ndim != 1 or min(places, default=0) < 0:
             raise ValueError("a sample has no place")
         for place, *sample in zip(places, *stacks, strict=True):
             yield place, dict(zip(header["inputs"], sample, strict=True))

@@ -12,7 +12,7 @@ from snnc.compiler import Watch, calibrate
 from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError, unknown_name
 from snnc.fidelity import primary_output
-from snnc.ir.neuron import NeuronModel, Polarity, make_neuron
+from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.ir.text import format_graph
 from snnc.prepare import Model
 from snnc.search.objective import Metric, Objective
@@ -101,8 +101,8 @@ def tune(
     from snnc.search.study import Study
 
     watch = watch or Watch()
-    neuron = make_neuron(neuron) if isinstance(neuron, str) else neuron
-    _check(objective, trials, scale_range, tolerance, storage, study)
+    neuron = neuron_model(neuron)
+    _check(objective, trials, scale_range, tolerance, storage, study, seed)
     where = Storage(storage)
     network = _calibrated(model, calibration, watch)
     output = primary_output(network.ann, output)
@@ -117,6 +117,7 @@ def tune(
         "output": output,
         "metric": worth.name,
         "objective": objective,
+        "range": f"{scale_range[0]} to {scale_range[1]}",
     }
     kept = Study(
         identity if storage is None else identity | _digests(network, samples),
@@ -158,6 +159,7 @@ def _check(
     tolerance: float,
     storage: str | None,
     study: str | None,
+    seed: int,
 ) -> None:
     low, high = scale_range
     if objective not in get_args(Goal):
@@ -168,6 +170,8 @@ def _check(
         raise CompileError(
             f"the range {low:g} to {high:g} is out of range", help="choose 0 < low < high <= 1"
         )
+    if seed < 0:
+        raise CompileError(f"seed {seed} is negative", help="choose 0 or more")
     if not tolerance >= 0:
         raise CompileError(f"tolerance {tolerance:g} is out of range", help="choose 0 or more")
     if (storage is None) != (study is None):

@@ -92,3 +92,12 @@ def test_element_types_of_newer_opsets_are_refused_by_name(dtype: int, word: str
 def test_what_a_newer_opset_did_not_change_is_taken_as_it_is() -> None:
     source = model("g (float[N,4,6] x) => (y) { y = GlobalMaxPool(x) }", opset=23, ir_version=11)
     assert [e.op for e in snnc.check(source).entries] == ["GlobalMaxPool"]
+
+
+def test_weights_that_are_not_finite_are_a_refusal() -> None:
+    source = rows("h = MatMul(x, w) r = Relu(h) y = MatMul(r, v)")
+    bad = source.graph.initializer[0]
+    bad.raw_data = b"\x00\x00\xc0\x7f" * 16
+    refusal = snnc.check(source).refusal
+    assert refusal is not None
+    assert "holds NaN" in refusal.message

@@ -228,7 +228,8 @@ def test_tune_says_what_it_found_before_an_interruption(
     assert result.stdout == ""
     lines = [line for line in result.stderr.splitlines() if line]
     assert lines[-2:] == [
-        "interrupted: lambda 0.2091 (value 0.9622) is the best of 3; "
+        "interrupted: lambda 0.2091 (value 0.9622) has the best metric of the 3 trials of this "
+        "run; "
         "the same command resumes the study",
         "Aborted!",
     ]

@@ -305,3 +305,64 @@ def test_a_position_that_is_computed_is_refused() -> None:
     )
     with pytest.raises(CompileError, match="not a tensor"):
         load(source)
+
+
+# --- Names inside and outside -------------------------------------------------------------------
+
+
+def test_sizes_that_inference_names_alike_inside_and_outside_are_not_one() -> None:
+    source = model(
+        """g (float[N,4] x) => (y) { a = Compress<axis = 0>(x, one)
+        b = If(true) <then_branch = t () => (c) { c = Compress<axis = 0>(x, two) },
+            else_branch = e () => (d) { d = Neg(x) }>
+        s = Shape(b) e = Expand(a, s) y = Neg(e) }""",
+        {"true": TRUE, "one": np.array([True, False, False]), "two": np.array([True, True, True])},
+    )
+    graph = load(source)
+    for form in (graph, Normalize()(graph)):
+        assert_equal(outputs(form, {"x": X}), run_onnx(source, {"x": X}))
+
+
+def test_nodes_of_one_name_inside_a_body_keep_their_own_graphs() -> None:
+    inner = (
+        "If(d) <then_branch = {0} () => ({0}a) {{ {0}a = {1}(x) }},"
+        " else_branch = {0}e () => ({0}b) {{ {0}b = {2}(x) }}>"
+    )
+    source = model(
+        f"""g (float[N,4] x, bool c, bool d) => (y) {{
+        y = If(c) <then_branch = t () => (s) {{ p = {inner.format("p1", "Neg", "Abs")}
+            q = {inner.format("q1", "Exp", "Sin")} s = Add(p, q) }},
+            else_branch = e () => (z) {{ z = Identity(x) }}> }}"""
+    )
+    wanted = [run_onnx(source, {"x": X, "c": TRUE, "d": d}) for d in (TRUE, FALSE)]
+    for node in source.graph.node[0].attribute[0].g.node[:2]:
+        node.name = "same"
+    graph = load(source)
+    for d, expected in zip((TRUE, FALSE), wanted, strict=True):
+        assert_equal(outputs(graph, {"x": X, "c": TRUE, "d": d}), expected)
+
+
+def test_what_expansion_names_alike_inside_and_outside_stays_apart() -> None:
+    source = model(
+        """g (float[N,4] x, bool c) => (y) { h = Swish(x)
+        y = If(c) <then_branch = t () => (a) { a = Swish(h) },
+            else_branch = e () => (b) { b = Neg(h) }> }""",
+        opset=24,
+        ir_version=11,
+    )
+    graph = load(source)
+    for c in (TRUE, FALSE):
+        found = Session(graph).run({"x": X, "c": c})["y"]
+        h = X / (1 + np.exp(-X))
+        wanted = h / (1 + np.exp(-h)) if c else -h
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_a_state_that_starts_from_a_constant_keeps_its_type() -> None:
+    source = model(
+        LOOP.replace("Loop(n, c, x)", "Loop(n, c, start)"), {"w0": SQUARE["w0"], "start": X}
+    )
+    (attribute,) = (a for n in source.graph.node for a in n.attribute if a.name == "body")
+    attribute.g.input[2].ClearField("type")
+    feeds = {"x": X, "n": np.array(2, np.int64)}
+    assert outputs(load(source), feeds)["y"].shape == (3, 4)

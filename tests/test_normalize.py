@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
@@ -18,7 +18,7 @@ from snnc.ir.verify import verify
 from snnc.passes.normalize import Normalize
 from snnc.random_data import random_feeds
 from snnc.runtime import Session
-from tests.onnx_models import EXAMPLES, arrays, assert_same_outputs, model, op_types
+from tests.onnx_models import EXAMPLES, arrays, assert_same_outputs, model, op_types, run_onnx
 from tests.rules import normalised, scalars
 
 
@@ -1136,3 +1136,39 @@ def test_a_graph_keeps_its_names_and_types() -> None:
     assert (after.name, after.inputs, after.outputs) == ("net", ("x",), ("y",))
     assert after.types["y"] == before.types["y"]
     assert replace(after, nodes=()).stage == Stage.ANN
+
+
+# --- Names of sizes, scaled sums, types without kernels -------------------------------------------
+
+
+def test_a_slice_between_sizes_of_one_placeholder_stays() -> None:
+    source = model(
+        "g (float[Q,4] x) => (y) { r = Relu(x) c = Slice(r, one, end, zero) y = Neg(c) }",
+        {"one": np.array([1]), "end": np.array([9]), "zero": np.array([0])},
+    )
+    source.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["Q", 4]))
+    feeds = arrays(0, x=(3, 4))
+    found = Session(Normalize()(load(source)), optimize=False).run(feeds)
+    assert_same_outputs(found, run_onnx(source, feeds))
+
+
+def test_a_scaled_sum_is_no_log_softmax() -> None:
+    source = model(
+        """g (float[N,4] x) => (float[N,4] y) { e = Exp(x)
+        s = ReduceSum<keepdims = 1>(e, axis) h = Mul(s, half) l = Log(h) d = Mul(l, two)
+        y = Sub(x, d) }""",
+        {"axis": np.array([-1]), "half": np.array(0.5, np.float32), "two": np.array(2, np.float32)},
+    )
+    feeds = arrays(0, x=(3, 4))
+    found = Session(Normalize()(load(source)), optimize=False).run(feeds)
+    assert_same_outputs(found, run_onnx(source, feeds))
+
+
+def test_a_leaky_relu_of_doubles_stays_written_out() -> None:
+    source = model(
+        "g (double[N,4] x) => (double[N,4] y) { a = Mul(x, slope) y = Max(x, a) }",
+        {"slope": np.array(0.1)},
+    )
+    feeds = {"x": arrays(0, x=(3, 4))["x"].astype(np.float64)}
+    found = Session(Normalize()(load(source)), optimize=False).run(feeds)
+    assert_same_outputs(found, run_onnx(source, feeds))

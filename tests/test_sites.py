@@ -1066,3 +1066,18 @@ def test_interpolation_keeps_an_image_raw() -> None:
         },
     )
     assert [value for value, _ in places(sited(source))] == ["t"]
+
+
+def test_an_operand_that_does_not_depend_on_the_data_has_no_neuron() -> None:
+    source = model(
+        """g (float[N,4] x) => (y) { h = MatMul(x, w0) r = Relu(h) s = Shape(h)
+        t = Slice(s, zero, one) f = Cast<to = 1>(t) u = Expand(f, four) k = Unsqueeze(u, zero)
+        p = Transpose(k) y = MatMul(r, p) }""",
+        {
+            **arrays(0, w0=(4, 4)),
+            "zero": np.array([0]),
+            "one": np.array([1]),
+            "four": np.array([4]),
+        },
+    )
+    assert places(sited(source)) == [("r", "activation")]

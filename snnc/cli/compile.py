@@ -10,6 +10,7 @@ from snnc.cli.options import (
     calibration_option,
     encode_option,
     keep_option,
+    neuron_of,
     neuron_options,
     require_one_of,
     samples_from,
@@ -24,7 +25,7 @@ from snnc.coverage import Coverage
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import Polarity, make_neuron
+from snnc.ir.neuron import Polarity
 from snnc.ir.text import format_graph
 from snnc.pipeline import PASS_NAMES
 from snnc.prepare import check
@@ -71,7 +72,7 @@ def compile_command(
     scale: float | None,
     fidelity: float,
     percentile: float,
-    m: int,
+    m: int | None,
     rule: str,
     levels: str,
     polarity: Polarity,
@@ -89,7 +90,7 @@ def compile_command(
     Example:
       snnc compile model.onnx --neuron sfn --calibration samples.npz -o model.snn.onnx
     """
-    spiking_neuron = make_neuron(neuron, M=m, rule=rule, levels=levels)
+    spiking_neuron = neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
     require_one_of(calibration, statistics)
     inputs = (model, Path(calibration or str(statistics)), *external_files(model))
@@ -112,6 +113,7 @@ def compile_command(
             save_statistics=save_statistics,
             scale=scale,
             fidelity=fidelity,
+            widen=m is None,
             percentile=percentile,
             polarity=polarity,
             keep=keep,
@@ -137,8 +139,12 @@ def compile_command(
             f"on {report.choice.samples} calibration samples"
         )
     )
+    size = report.neuron.plain_parameters["M"]
     rows = [
-        ("neuron", f"{neuron} (M={m}, {rule}, {levels}, {polarity} steps), {report.sites} layers"),
+        (
+            "neuron",
+            f"{neuron} (M={size}, {rule}, {levels}, {polarity} steps), {report.sites} layers",
+        ),
         ("lambda", f"{report.scale:.4g} ({found})"),
         *_coverage_rows(report.coverage),
         *_verified_rows(verify),
@@ -184,10 +190,11 @@ def check_command(
         )
     else:
         entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
-        click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
+        if entries:
+            click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
         rows = [("neurons", f"{coverage.sites} layers"), *_coverage_rows(coverage)]
         rows += _verified_rows(verify)
-        if not coverage.names("refused"):
+        if entries and not coverage.names("refused"):
             click.echo(table(["coverage", str(model)], rows))
     if refusal is not None:
         raise refusal

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from snnc.ir.neuron import NeuronModel, make_neuron
 from snnc.neurons.sfn import SFN
 from snnc.random_data import RANDOM
 
@@ -65,7 +66,12 @@ neuron_options = together(
         show_default=True,
         help="Share of activations above the threshold, in percent.",
     ),
-    click.option("--m", type=int, default=8, show_default=True, help="Size M of the level set."),
+    click.option(
+        "--m",
+        type=int,
+        help="Size M of the level set.  [default: 8; compile takes more where no lambda is fine "
+        "enough]",
+    ),
     click.option(
         "--rule",
         type=click.Choice(_CHOICES["rule"]),
@@ -115,3 +121,9 @@ def require_one_of(calibration: str | None, statistics: Path | None) -> None:
 def samples_from(calibration: str | None) -> str | Path | None:
     """What the library takes for --calibration."""
     return calibration if calibration is None or calibration == RANDOM else Path(calibration)
+
+
+def neuron_of(neuron: str, m: int | None, rule: str, levels: str) -> NeuronModel:
+    """The neuron that the options describe."""
+    size = {} if m is None else {"M": m}
+    return make_neuron(neuron, rule=rule, levels=levels, **size)

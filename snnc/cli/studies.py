@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.cli.options import samples_from
+from snnc.cli.options import neuron_of, samples_from
 from snnc.cli.output import Progress, print_json
 from snnc.compiler import RANDOM_WARNING, Watch, calibrate
 from snnc.curves import (
@@ -23,7 +23,7 @@ from snnc.curves import (
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.histogram import Histogram, histogram
-from snnc.ir.neuron import make_neuron
+from snnc.ir.neuron import NeuronModel
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
@@ -88,9 +88,8 @@ def _check_numbers(options: dict[str, Any]) -> None:
     require_fidelity(options["fidelity"])
 
 
-def _neuron(options: dict[str, Any]) -> Any:
-    levels = {"M": options["m"], "rule": options["rule"], "levels": options["levels"]}
-    return make_neuron(options["neuron"], **levels)
+def _neuron(options: dict[str, Any]) -> NeuronModel:
+    return neuron_of(options["neuron"], options["m"], options["rule"], options["levels"])
 
 
 def _study(
@@ -120,7 +119,7 @@ def _study(
             network, data, neuron=neuron, percentiles=percentiles, scale=scale, recipe=recipe
         )
     if mode == "ablation":
-        sfn = SFN(M=options["m"], rule=options["rule"])
+        sfn = SFN(M=options["m"] or SFN().M, rule=options["rule"])
         return ablation(network, data, neuron=sfn, percentile=p, recipe=recipe)
     return histogram(
         network,

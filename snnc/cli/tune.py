@@ -8,6 +8,7 @@ import click
 
 from snnc.cli.options import (
     calibration_option,
+    neuron_of,
     neuron_options,
     require_one_of,
     samples_from,
@@ -18,7 +19,7 @@ from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import Watch, calibrate, compile
 from snnc.files import require_writable
 from snnc.frontend import external_files
-from snnc.ir.neuron import Polarity, make_neuron
+from snnc.ir.neuron import Polarity
 from snnc.report import percent, table
 from snnc.search.outcome import Trial, best_of
 from snnc.tuning import RANGE, Goal, Tuned, tune
@@ -105,7 +106,7 @@ def tune_command(
     out: Path | None,
     neuron: str,
     percentile: float,
-    m: int,
+    m: int | None,
     rule: str,
     levels: str,
     polarity: Polarity,
@@ -124,7 +125,7 @@ def tune_command(
       snnc tune model.onnx --calibration samples.npz --data validation.npz -o model.snn.onnx
     """
     require_one_of(calibration, statistics)
-    model_of_neuron = make_neuron(neuron, M=m, rule=rule, levels=levels)
+    model_of_neuron = neuron_of(neuron, m, rule, levels)
     if out is not None:
         seen = Path(calibration or str(statistics))
         require_writable(out, model, seen, data, *external_files(model))
@@ -187,7 +188,8 @@ def _interrupted(tried: list[Trial], kept: bool) -> str:
     so_far = "no trial of this run had finished"
     if tried:
         best = best_of(tried)
-        so_far = f"lambda {best.scale:.4g} (value {best.value:.4f}) is the best of {len(tried)}"
+        of = f"the best metric of the {len(tried)} trials of this run"
+        so_far = f"lambda {best.scale:.4g} (value {best.value:.4f}) has {of}"
     return f"interrupted: {so_far}" + ("; the same command resumes the study" if kept else "")
 
 

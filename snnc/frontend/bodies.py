@@ -18,7 +18,7 @@ from onnx import (
 from snnc.export import value_info
 from snnc.frontend.legal import ONNX_DOMAINS, PLACEHOLDER
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.node import Array, Body, Node, Op, Type, real
+from snnc.ir.node import Array, Body, Dim, Node, Op, Type, real
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ def take_out_subgraphs(model: ModelProto) -> Subgraphs:
     found: Subgraphs = {}
     for node in runs_graphs:
         graphs = {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
-        captured = tuple(dict.fromkeys(v for graph in graphs.values() for v in _captured(graph)))
+        captured = tuple(
+            dict.fromkeys(v for graph in graphs.values() for v in captured_names(graph))
+        )
         found[node.name] = {}
         for key, graph in graphs.items():
             kept = GraphProto()
@@ -77,7 +79,7 @@ def _declare(model: ModelProto, values: set[str]) -> None:
             old.CopyFrom(new)
 
 
-def _captured(graph: GraphProto) -> list[str]:
+def captured_names(graph: GraphProto) -> list[str]:
     """Names that a graph reads and does not define, in order."""
     defined = {v.name for v in (*graph.input, *graph.initializer)} | {""}
     defined.update(name for node in graph.node for name in node.output)
@@ -86,7 +88,7 @@ def _captured(graph: GraphProto) -> list[str]:
         read += node.input
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
-                read += _captured(attribute.g)
+                read += captured_names(attribute.g)
     read += [v.name for v in graph.output]
     return [name for name in dict.fromkeys(read) if name not in defined]
 
@@ -127,8 +129,8 @@ def _with_bodies(
     consts: dict[str, Array] = {}
     for key, subgraph in subgraphs.items():
         types = [_type(graph, op, name) for name in captured]
-        proto = _model(subgraph, explicit, dict(zip(captured, types, strict=True)), graph, model)
-        body = load(proto, op.loc.names[0])
+        proto = _model(subgraph, op, dict(zip(captured, types, strict=True)), graph, model)
+        body = _apart(load(proto, op.loc.names[0]), captured, taken)
         renamed = {}
         for name in body.consts:
             renamed[name] = _unused(f"{op.loc.names[0]}/{key}/{name}", taken)
@@ -155,6 +157,43 @@ def _with_bodies(
         attrs={**op.attrs, **bodies},
     )
     return Replacement((whole,), consts=consts)
+
+
+def _apart(body: Graph, captured: tuple[str, ...], taken: set[str]) -> Graph:
+    """A body whose values and symbolic dimensions share no name with what is around it.
+
+    Symbols that inference invents are numbered anew in every body; those of captured values mean
+    the same inside.
+    """
+    meant = {dim for name in captured for dim in body.types[name].shape or ()}
+    inputs = tuple(name for name in body.inputs if name not in captured)
+    renamed = {}
+    for name in (*inputs, *(v for node in body.nodes for v in node.outputs if v)):
+        renamed[name] = _unused(name, taken)
+    types = {
+        renamed.get(name, name): replace(kind, shape=_meaningful(kind.shape, meant))
+        for name, kind in body.types.items()
+    }
+    nodes = []
+    for node in body.nodes:
+        outer = tuple(renamed.get(v, v) for v in node.inputs)
+        node = replace(node, inputs=outer, outputs=tuple(renamed.get(v, v) for v in node.outputs))
+        nodes.append(node)
+    return replace(
+        body,
+        inputs=tuple(renamed.get(v, v) for v in body.inputs),
+        outputs=tuple(renamed.get(v, v) for v in body.outputs),
+        nodes=tuple(nodes),
+        types=types,
+    )
+
+
+def _meaningful(shape: tuple[Dim, ...] | None, meant: set[Dim]) -> tuple[Dim, ...] | None:
+    return (
+        None
+        if shape is None
+        else tuple(dim if isinstance(dim, int) or dim in meant else None for dim in shape)
+    )
 
 
 def _unused(base: str, taken: set[str]) -> str:
@@ -188,18 +227,19 @@ def _type(graph: Graph, op: Op, name: str) -> Type:
 
 def _model(
     subgraph: Subgraph,
-    explicit: tuple[str, ...],
+    op: Op,
     captured: Mapping[str, Type],
     graph: Graph,
     model: ModelProto,
 ) -> ModelProto:
     """A subgraph as a model of its own, whose last inputs are what it captures."""
+    explicit = op.inputs[: len(op.inputs) - len(captured)]
     proto = ModelProto(ir_version=model.ir_version)
     proto.opset_import.extend(o for o in model.opset_import if o.domain != PLACEHOLDER)
     proto.functions.extend(model.functions)
     proto.graph.CopyFrom(subgraph.proto)
     for place, (value, outer) in enumerate(zip(proto.graph.input, explicit, strict=False)):
-        _complete(value, graph.types.get(outer), place)
+        _complete(value, _type(graph, op, outer) if outer else None, place)
     proto.graph.input.extend(value_info(name, kind) for name, kind in captured.items())
     return proto
 

@@ -21,11 +21,15 @@ def name_nodes(model: ModelProto, within: str = "") -> None:
     """
     seen: set[str] = set()
     for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.name or node.op_type}#{index}"
+        name = node.name or f"{node.op_type}#{index}"
         if within and all(prop.key != LOC_KEY for prop in node.metadata_props):
-            node.name = f"{within}/{node.name}"
-        seen.add(node.name)
+            name = f"{within}/{name}"
+        if name in seen:
+            name = f"{name}#{index}"
+        while name in seen:
+            name += "#"
+        node.name = name
+        seen.add(name)
 
 
 def stored_locs(model: ModelProto, source: str) -> dict[str, tuple[str, ...]]:

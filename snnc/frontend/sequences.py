@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from snnc.frontend.bodies import captured_names
 from snnc.frontend.legal import ONNX_DOMAINS, opset_of
 from snnc.frontend.read import to_array
 from snnc.ir.node import Array
@@ -37,6 +38,9 @@ def take_sequences_apart(model: ModelProto) -> None:
             part.metadata_props.extend(node.metadata_props)
         nodes += new or [node]
     read = {name for node in nodes for name in node.input} | {v.name for v in model.graph.output}
+    read.update(
+        v for node in nodes for a in node.attribute if a.HasField("g") for v in captured_names(a.g)
+    )
     del model.graph.node[:]
     model.graph.node.extend(n for n in nodes if n.output[0] not in makers or n.output[0] in read)
     model.graph.initializer.extend(constants.added)

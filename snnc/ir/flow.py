@@ -6,7 +6,7 @@ from functools import cached_property
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Node, Op
-from snnc.ir.ops import AFFINE, LAYOUT, SHAPE_ONLY, SYNAPTIC, activations
+from snnc.ir.ops import AFFINE, LAYOUT, RANDOM, SHAPE_ONLY, SYNAPTIC, activations
 
 _INTERPOLATING = frozenset({"Resize", "Upsample"})
 
@@ -22,8 +22,9 @@ class Flow:
         """Values that depend on the contents of an input, not on its shape alone."""
         found = set(self._graph.inputs)
         for node in self._graph.nodes:
-            of_shape = isinstance(node, Op) and node.op_type in ("Shape", "Size")
-            if not of_shape and any(v in found for v in node.inputs):
+            kind = node.op_type if isinstance(node, Op) else ""
+            read = any(v in found for v in node.inputs) and kind not in ("Shape", "Size")
+            if read or kind in RANDOM:
                 found.update(v for v in node.outputs if v)
         return frozenset(found)
 

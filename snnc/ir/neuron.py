@@ -83,10 +83,22 @@ class NeuronModel(ABC):
         if polarity == "shared":
             larger = max(positive, negative)
             positive, negative = (larger if theta else 0.0 for theta in (positive, negative))
-        return self._alive(positive, scale), self._alive(negative, scale)
+        seen = max(s.maximum, 0.0), max(-s.minimum, 0.0)
+        if polarity == "shared":
+            seen = (max(seen),) * 2
+        return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
 
-    def _alive(self, theta: float, scale: float) -> float:
-        return finite_step(self.step_of(theta, scale)) if theta > 0 else 0.0
+    def _alive(self, theta: float, scale: float, seen: float) -> float:
+        step = max(self.step_of(theta, scale), self.smallest_step(seen))
+        return finite_step(step) if theta > 0 else 0.0
+
+    def smallest_step(self, seen: float) -> float:
+        """The step below which an activation of size `seen` would saturate, where that matters."""
+        return 0.0
+
+    def wider(self) -> NeuronModel | None:
+        """The same model with more levels, for where no scale factor is fine enough."""
+        return None
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -123,6 +135,14 @@ def finite_step(step: float) -> float:
 def neuron_models() -> dict[str, type[NeuronModel]]:
     """Every known neuron model by name."""
     return dict(sorted(_REGISTRY.items()))
+
+
+def neuron_model(neuron: NeuronModel | str) -> NeuronModel:
+    """The neuron model itself, or the one of that name."""
+    model = make_neuron(neuron) if isinstance(neuron, str) else neuron
+    if not isinstance(model, NeuronModel):
+        raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
+    return model
 
 
 def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:

@@ -74,6 +74,11 @@ LAYOUT = SHAPE_ONLY | _names(
 )
 """Operations that place, select or retype numbers without computing on them."""
 
+RANDOM = _names(
+    "RandomNormal RandomUniform RandomNormalLike RandomUniformLike Multinomial Bernoulli"
+)
+"""Operations whose results differ from run to run."""
+
 AFFINE = _names("Add Sub Mul Div BatchNormalization ai.onnx.ml.Scaler")
 """Operations that are affine in their first activation where the other inputs are constant."""
 

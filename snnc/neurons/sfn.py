@@ -92,6 +92,16 @@ class SFN(NeuronModel):
         """maximum / y_max, without lambda (eqs. 15-16)."""
         return maximum / self.top
 
+    def smallest_step(self, seen: float) -> float:
+        """seen / y_max for dense levels, which so never saturate on what calibration saw.
+
+        Lambda alone decides with the paper's own levels (eq. 8).
+        """
+        return seen / self.top if self.levels == "dense" else 0.0
+
+    def wider(self) -> SFN | None:
+        return replace(self, M=MAX_M) if self.levels == "dense" and self.M < MAX_M else None
+
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
 

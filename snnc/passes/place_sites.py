@@ -34,7 +34,8 @@ class PlaceSites:
 
     def __call__(self, graph: Graph) -> Graph:
         self._check_patterns(graph)
-        sited = self._sited_operands(graph)
+        flow = Flow(graph)
+        sited = self._sited_operands(graph, flow)
         site_of = {value: graph.fresh(f"{value}.spikes") for value in sited}
         placed: set[str] = set()
 
@@ -49,7 +50,8 @@ class PlaceSites:
             new = [v for v in dict.fromkeys(mine) if v not in placed]
             placed.update(new)
             sites = tuple(
-                Site((site_of[v],), (v,), _origin(graph, v), _role(graph, v, sited[v])) for v in new
+                Site((site_of[v],), (v,), _origin(graph, v), _role(graph, flow, v, sited[v]))
+                for v in new
             )
             inputs = tuple(site_of[v] if v in mine else v for v in node.inputs)
             return Replacement(
@@ -58,9 +60,8 @@ class PlaceSites:
 
         return replace(graph.rewrite(rule), stage=Stage.SITED)
 
-    def _sited_operands(self, graph: Graph) -> dict[str, list[Op]]:
+    def _sited_operands(self, graph: Graph, flow: Flow) -> dict[str, list[Op]]:
         """Every value that needs a neuron, with the multiplying readers that neuron serves."""
-        flow = Flow(graph)
         found: dict[str, list[Op]] = {}
         for node in graph.nodes:
             if not isinstance(node, Op):
@@ -70,7 +71,8 @@ class PlaceSites:
                 continue
             direct = flow.is_direct(node) and not self.encode_input
             if not direct and not flow.is_constant(node):
-                for value in dict.fromkeys(activations(graph, node)):
+                values = (v for v in activations(graph, node) if v in flow.data)
+                for value in dict.fromkeys(values):
                     if graph.types[value].is_float:
                         found.setdefault(value, []).append(node)
         return found
@@ -143,8 +145,8 @@ def _origin(graph: Graph, value: str) -> Loc:
     return producer.loc if producer is not None else Loc((value,))
 
 
-def _role(graph: Graph, value: str, readers: list[Op]) -> Role:
-    product = any(len(activations(graph, reader)) > 1 for reader in readers)
+def _role(graph: Graph, flow: Flow, value: str, readers: list[Op]) -> Role:
+    product = any(sum(v in flow.data for v in activations(graph, reader)) > 1 for reader in readers)
     if product and comes_from_softmax(graph, value):
         return "softmax"
     return "product" if product else "activation"

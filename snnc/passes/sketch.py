@@ -58,7 +58,11 @@ class AccumulatorState:
         if not low - rounding <= total / count <= high + rounding:
             raise ValueError("its sum lies outside its extremes")
         waiting = self.waiting
-        if waiting.dtype != np.float32 or not ((low <= waiting) & (waiting <= high)).all():
+        if (
+            waiting.dtype != np.float32
+            or waiting.ndim != 1
+            or not ((low <= waiting) & (waiting <= high)).all()
+        ):
             raise ValueError("its values lie outside its extremes")
         below = np.count_nonzero(waiting < 0)
         if not waiting.all() or not 0 <= negatives - below <= sketched:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from snnc.data import Samples
 from snnc.errors import CompileError
-from snnc.fidelity import Agreement, Measure, measure_of
+from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.rows import batches_and_axes, rows_of
@@ -19,12 +19,18 @@ from snnc.search.scaled import Scaled
 GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 """Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
 
+FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.0025, 7))
+"""Smaller ones, for neurons of more levels."""
+
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The scale factor taken, the agreement it reached and how that was measured."""
+    """The scale factor taken, the agreement it reached and how that was measured.
+
+    A cosine is that of the outputs less their mean over the samples.
+    """
 
     scale: float
     fidelity: float
@@ -48,22 +54,25 @@ def choose_scale(
     fidelity: float,
     polarity: Polarity = "separate",
     progress: Callable[[int], None] = lambda done: None,
+    grid: Sequence[float] = GRID,
 ) -> Choice:
     """The largest scale factor of the grid whose outputs agree with the ANN's to `fidelity`.
 
-    If none does, the one that agrees best (the larger of equals). One session serves all scale
-    factors: the steps are fed at every run.
+    If none does, the one that agrees best (the larger of equals). Decisions that are the same for
+    nearly all samples would agree at any scale factor: then the cosine counts. One session serves
+    all scale factors: the steps are fed at every run.
     """
-    measure = measure_of(ann, output)
     reference = Session(ann)
     batches, axes = batches_and_axes(reference, samples, BATCH, (output,))
     held = list(batches)
     expected = [rows_of(reference.run(feeds)[output], axes[output]) for feeds in held]
+    measure = measure_of(calibrated, output) if varied(expected) else "cosine"
+    centre = centre_of(expected)
     scaled = Scaled(calibrated, neuron, polarity)
     scored: list[tuple[float, float]] = []
-    for tried, scale in enumerate(GRID):
+    for tried, scale in enumerate(grid):
         network = scaled.at(scale)
-        score = Agreement()
+        score = Agreement(centre)
         for feeds, wanted in zip(held, expected, strict=True):
             score.update(rows_of(network.run(feeds)[output], axes[output]), wanted)
         scored.append((score.value(measure), scale))

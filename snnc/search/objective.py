@@ -106,7 +106,7 @@ class Objective:
         top1 = self._accuracy(noted())
         if top1 is not None:
             return "top-1", lambda outputs: self._accuracy(outputs) or 0.0, top1
-        measure = measure_of(ann, self._output)
+        measure = measure_of(self._scaled.at(1.0).graph, self._output)
 
         def agreement(outputs: Stream) -> float:
             score = Agreement()

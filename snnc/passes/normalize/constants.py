@@ -8,19 +8,9 @@ import numpy as np
 
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
-from snnc.ir.ops import ONNX_TYPE
+from snnc.ir.ops import ONNX_TYPE, RANDOM
 from snnc.runtime import evaluate_constants
 
-RANDOM = frozenset(
-    {
-        "RandomNormal",
-        "RandomUniform",
-        "RandomNormalLike",
-        "RandomUniformLike",
-        "Multinomial",
-        "Bernoulli",
-    }
-)
 LARGEST = 2**26
 """Results with more elements than this stay computed: folding must not blow up the file."""
 

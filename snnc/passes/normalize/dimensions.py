@@ -19,6 +19,9 @@ _BROADCASTING = (
     *("Xor", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"),
 )
 
+_PLACEHOLDERS = frozenset({"?", "*", "-1", "None", "none", "unknown", "dynamic", "unk"})
+"""What exporters write for every size they do not know."""
+
 _LONGEST = 16
 """Vectors of more numbers than this hold no shape."""
 
@@ -40,12 +43,13 @@ class _Known:
         self._numbers: dict[str, Dims] = {}
         repeated = (
             symbol
-            for name in graph.inputs
+            for name in (*graph.inputs, *graph.outputs)
+            if name in graph.types
             for symbol, times in Counter(graph.types[name].shape or ()).items()
             if times > 1
         )
-        # a symbol that one input has twice stands for "unknown", not for a size
-        self._meaningless = frozenset(s for s in repeated if isinstance(s, str))
+        # a symbol that one input or output has twice stands for "unknown", not for a size
+        self._meaningless = _PLACEHOLDERS.union(s for s in repeated if isinstance(s, str))
         boundary = {*graph.inputs, *graph.outputs}
         self.types = {
             name: kind if name in boundary else replace(kind, shape=self._named(kind.shape))
@@ -219,7 +223,7 @@ def _transposed(known: _Known, op: Op) -> Dims | None:
 def _reduced(known: _Known, op: Op) -> Dims | None:
     shape = known.shape(op.inputs[0])
     axes = known.numbers(op.inputs[1]) if len(op.inputs) > 1 else None
-    if shape is None or not axes:
+    if shape is None or not axes or not all(isinstance(axis, int) for axis in axes):
         return None
     places = {axis % len(shape) for axis in axes if isinstance(axis, int)}
     kept = op.attrs.get("keepdims", 1)
@@ -230,7 +234,7 @@ def _reduced(known: _Known, op: Op) -> Dims | None:
 
 def _unsqueezed(known: _Known, op: Op) -> Dims | None:
     shape, axes = known.shape(op.inputs[0]), known.numbers(op.inputs[1])
-    if shape is None or axes is None:
+    if shape is None or axes is None or not all(isinstance(axis, int) for axis in axes):
         return None
     rank = len(shape) + len(axes)
     places, rest = {axis % rank for axis in axes if isinstance(axis, int)}, iter(shape)

@@ -11,8 +11,7 @@ from snnc.data import Feeds
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
-from snnc.ir.ops import AFFINE, SYNAPTIC
-from snnc.passes.normalize.constants import RANDOM
+from snnc.ir.ops import AFFINE, RANDOM, SYNAPTIC
 from snnc.random_data import NOMINAL_DIMS, random_feeds
 from snnc.runtime import Session, shape_name
 

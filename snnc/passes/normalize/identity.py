@@ -117,11 +117,23 @@ def _slice(graph: Graph, op: Op) -> str | None:
     starts, ends, steps = (graph.consts.get(v) for v in (*op.inputs[1:3], *op.inputs[4:5], "")[:3])
     if len(op.inputs) > 4 and steps is None:
         return None
-    if _unequal(graph, op) == 0 and (steps is None or np.all(steps > 0)):
+    if (
+        _sizes_known(graph, op)
+        and _unequal(graph, op) == 0
+        and (steps is None or np.all(steps > 0))
+    ):
         return op.inputs[0]
     if starts is None or ends is None or starts.any() or not np.all(ends >= _END):
         return None
     return op.inputs[0] if steps is None or np.all(steps == 1) else None
+
+
+def _sizes_known(graph: Graph, op: Op) -> bool:
+    """Whether every axis that a Slice cuts has a size: equal names alone may be a placeholder."""
+    shape = graph.types[op.outputs[0]].shape or (None,)
+    axes = graph.consts.get(op.inputs[3]) if len(op.inputs) > 3 else None
+    cut = range(len(shape)) if axes is None else [int(axis) for axis in axes.ravel()]
+    return all(isinstance(shape[axis], int) for axis in cut)
 
 
 _HANDED_ON: dict[str, Callable[[Graph, Op], str | None]] = {

@@ -102,6 +102,8 @@ def _sloped(graph: Graph, node: Node) -> Replacement | None:
     if found is None or not same_rank(graph, found[0], node.outputs[0]):
         return None
     x, slope = found
+    if slope != 0 and graph.types[x].dtype != "float32":  # onnxruntime has no other LeakyRelu
+        return None
     s = Spelling(graph, node)
     if slope == 0:
         s.op("Relu", x, into=node.outputs[0])

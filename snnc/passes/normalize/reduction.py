@@ -38,7 +38,7 @@ def strip(graph: Graph, value: str, *, scaling: bool = True, through: str = "") 
         if op.op_type == through:
             value, passed = op.inputs[0], passed + 1
         elif op.op_type in ("Mul", "Div"):
-            scaled = _scaled(graph, op) if scaling else None
+            scaled = _scaled(graph, op) if scaling and not through else None
             if scaled is None:
                 break
             value, scale = scaled
