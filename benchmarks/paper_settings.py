@@ -27,10 +27,10 @@ NETWORKS = (
 """Those with data of their own that the paper's settings were measured on."""
 
 PAPER = snnc.SFN(rule="eq11", levels="sformer")
-SETTINGS: list[tuple[str, snnc.SFN, float | None]] = [
+SETTINGS: list[tuple[str, snnc.SFN | str, float | None]] = [
     ("paper, lambda .25", PAPER, 0.25),
     ("paper, lambda .16", PAPER, 0.16),
-    ("default", snnc.SFN(), None),
+    ("default", "sfn", None),
 ]
 
 HEAD = [

@@ -92,6 +92,15 @@ class CalibrationSource:
         return calibrate_sites(ann, sited, samples, self.mask_input, self.shard, told)
 
 
+def require_calibrated(network: object) -> None:
+    """Raises CompileError for what is no calibrated network, a path or a graph, say."""
+    if not isinstance(network, CalibratedNetwork):
+        raise CompileError(
+            f"a {type(network).__name__} is no calibrated network",
+            help="network = snnc.calibrate(model, calibration=...)",
+        )
+
+
 def calibrate_sites(
     ann: Graph,
     sited: Graph,

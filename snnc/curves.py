@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
 from snnc.data import Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fidelity import primary_output
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.neurons.sfn import SFN, Levels
-from snnc.search.grid import GRID, Choice, choose_scale
+from snnc.search.grid import GRID, Choice, choose_scale, require_fidelity
 
 PERCENTILES = (0.0, 0.01, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5)
 """p of a percentile curve, in percent: the range of Table 6."""
@@ -132,12 +132,14 @@ def lambda_curve(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neuron: NeuronModel = DEFAULT_NEURON,
+    neuron: NeuronModel | str = DEFAULT_NEURON,
     scales: Iterable[float] = GRID,
     percentile: float = 1.0,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Metric and energy at every scale factor, on `data` (Figure 3a)."""
+    require_calibrated(network)
+    neuron = neuron_model(neuron)
     trials = [_Trial(neuron, scale, percentile) for scale in _values(scales, "lambda")]
     return Study("lambda", _measured(network, data, trials, recipe))
 
@@ -146,7 +148,7 @@ def percentile_curve(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neuron: NeuronModel = DEFAULT_NEURON,
+    neuron: NeuronModel | str = DEFAULT_NEURON,
     percentiles: Iterable[float] = PERCENTILES,
     scale: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
@@ -155,6 +157,8 @@ def percentile_curve(
 
     scale: the same lambda for every p; None chooses one for each p, as `compile` would.
     """
+    require_calibrated(network)
+    neuron = neuron_model(neuron)
     chosen = [_Trial(neuron, 1.0, p) for p in _values(percentiles, "percentile")]
     trials = _scaled(network, chosen, scale, recipe)
     return Study("percentile", _measured(network, data, trials, recipe))
@@ -169,6 +173,9 @@ def ablation(
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Every fire function with lambda = 1, then with lambda chosen, on `data` (Table 5)."""
+    require_calibrated(network)
+    if not isinstance(neuron, SFN):
+        raise CompileError("the fire functions are those of sfn", help="pass snnc.SFN(...)")
     plain = [_Trial(replace(neuron, levels=f), 1.0, percentile) for f in FIRE_FUNCTIONS]
     trials = [*plain, *_scaled(network, plain, None, recipe)]
     return Study("fire function", _measured(network, data, trials, recipe))
@@ -198,7 +205,8 @@ def _scaled(
 def choose(
     network: CalibratedNetwork, neuron: NeuronModel, percentile: float, recipe: Recipe
 ) -> Choice:
-    """The lambda that `compile` would take, from the calibration samples."""
+    """The lambda that `compile` would take, from the calibration samples, for this neuron."""
+    require_fidelity(recipe.fidelity)
     return choose_scale(
         network.ann,
         network.graph(percentile),

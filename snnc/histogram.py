@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
 from snnc.curves import DEFAULT_NEURON, DEFAULT_RECIPE, Recipe, choose
 from snnc.data import Source, samples_of
 from snnc.energy import spike_counts
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel
+from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.node import Array, Neuron, Role, Site, Statistics
 from snnc.runtime import Session, batch_size
 from snnc.sites import find_site, site_names, steps_at
@@ -92,7 +92,7 @@ def histogram(
     data: Source,
     site: str,
     *,
-    neuron: NeuronModel = DEFAULT_NEURON,
+    neuron: NeuronModel | str = DEFAULT_NEURON,
     scale: float | None = None,
     percentile: float = 1.0,
     recipe: Recipe = DEFAULT_RECIPE,
@@ -102,6 +102,8 @@ def histogram(
     Memory does not grow with the data: bins are fixed by the calibration, spike counts are levels.
     scale: None chooses lambda as `compile` would.
     """
+    require_calibrated(network)
+    neuron = neuron_model(neuron)
     place = find_site(network.sited, site)
     name = site_names(network.sited)[place.outputs[0]]
     samples = samples_of(data, network.ann)

@@ -170,3 +170,9 @@ def test_bad_curves_are_refused() -> None:
     with pytest.raises(snnc.CompileError, match="percentile 50"):
         snnc.percentile_curve(calibrated(), held_out(), percentiles=(50.0,), scale=0.3)
     assert PERCENTILES[0] == 0
+
+
+def test_what_is_no_calibrated_network_is_one_error() -> None:
+    for study in (snnc.lambda_curve, snnc.percentile_curve, snnc.ablation):
+        with pytest.raises(snnc.CompileError, match="a str is no calibrated network"):
+            study("m.onnx", "data.npz")  # type: ignore[arg-type]
