@@ -70,14 +70,14 @@ def wide_model() -> snnc.Graph:
 
 def test_more_levels_are_taken_where_no_lambda_is_fine_enough() -> None:
     data = {"x": np.random.default_rng(1).standard_normal((60, 16)).astype(np.float32)}
-    plain = snnc.compile(wide_model(), calibration=data, fidelity=0.9, widen=False)
-    wider = snnc.compile(wide_model(), calibration=data, fidelity=0.9)
+    plain = snnc.compile(wide_model(), calibration=data, fidelity=0.98, widen=False)
+    wider = snnc.compile(wide_model(), calibration=data, fidelity=0.98)
     assert plain.report.choice is not None
     assert wider.report.choice is not None
     assert not plain.report.choice.reached
     assert wider.report.choice.fidelity > plain.report.choice.fidelity
     assert (plain.report.neuron, wider.report.neuron) == (SFN(), SFN(M=10))
-    given = snnc.compile(wide_model(), neuron=SFN(), calibration=data, fidelity=0.9)
+    given = snnc.compile(wide_model(), neuron=SFN(), calibration=data, fidelity=0.98)
     assert given.report.neuron == SFN()
 
 
