@@ -1,7 +1,8 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.compiler import CompileReport, SpikingNetwork, Watch, calibrate, compile
+from snnc.compile_report import CompileReport
+from snnc.compiler import SpikingNetwork, Watch, calibrate, compile
 from snnc.curves import Point, Recipe, Study, ablation, lambda_curve, percentile_curve
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError

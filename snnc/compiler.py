@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from snnc.backends.onnx_model import save_onnx
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, Progress, with_scale
-from snnc.coverage import Coverage, coverage_of
+from snnc.compile_report import CompileReport, warnings_of
+from snnc.coverage import coverage_of
 from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
-from snnc.errors import CompileError, few
+from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
@@ -22,55 +22,14 @@ from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibration import Calibration, require_percentile
+from snnc.passes.calibration import require_percentile
 from snnc.pipeline import Watcher
 from snnc.prepare import Model, prepare
 from snnc.search.grid import FINE_GRID, GRID, Choice, choose_scale, require_fidelity
-from snnc.shards import WHOLE, Shard, missing
-
-RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
-
-FEW_SAMPLES = 50
-"""Below this many samples a fidelity of 0.98 cannot be told from 1: a warning says so."""
+from snnc.shards import WHOLE, Shard
 
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
-
-
-@dataclass(frozen=True)
-class CompileReport:
-    """What compilation did: coverage, the scale factor and how it was found, warnings."""
-
-    neuron: NeuronModel
-    sites: int
-    scale: float
-    choice: Choice | None
-    output: str
-    coverage: Coverage
-    calibration_samples: int
-    warnings: tuple[str, ...]
-
-    def summary(self) -> dict[str, Any]:
-        """As `snnc compile --json` prints it (without the path of the file written)."""
-        chosen = self.choice
-        return {
-            "neuron": self.neuron.name,
-            "parameters": self.neuron.plain_parameters,
-            "sites": self.sites,
-            "lambda": self.scale,
-            "fidelity": None
-            if chosen is None
-            else {
-                "reached": chosen.fidelity,
-                "measure": chosen.measure,
-                "output": self.output,
-                "samples": chosen.samples,
-                "target_met": chosen.reached,
-            },
-            "calibration_samples": self.calibration_samples,
-            **self.coverage.summary(),
-            "warnings": list(self.warnings),
-        }
 
 
 class SpikingNetwork:
@@ -191,7 +150,7 @@ def compile(
     """
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
-    neuron = neuron_model(neuron)
+    requested = neuron = neuron_model(neuron)
     require_fidelity(fidelity)
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
     require_percentile(percentile)
@@ -230,7 +189,9 @@ def compile(
         output=output,
         coverage=coverage_of(sited, next(reservoir.batches(1))),
         calibration_samples=reservoir.seen,
-        warnings=tuple(_warnings(spiking, choice, fidelity, network.calibration)),
+        warnings=tuple(
+            warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron)
+        ),
     )
     return SpikingNetwork(spiking, ann, report, network.sources)
 
@@ -267,29 +228,3 @@ def _with_activity(graph: Graph, samples: Samples) -> Graph:
         return None
 
     return graph.rewrite(rule)
-
-
-def _warnings(
-    graph: Graph, choice: Choice | None, fidelity: float, calibration: Calibration
-) -> list[str]:
-    found = []
-    if choice is not None and choice.samples < FEW_SAMPLES:
-        found.append(
-            f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
-        )
-    if absent := missing(calibration.parts):
-        found.append(f"the statistics lack shards of the samples: {few(absent)}")
-    if calibration.random:
-        found.append(RANDOM_WARNING)
-    if choice is not None and not choice.reached:
-        found.append(
-            f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "
-            f"({choice.scale:.3g}) reaches {choice.fidelity:.4f}"
-        )
-    silent = [n.loc.names[0] for n in graph.neurons if n.sides == "silent"]
-    if silent:
-        found.append(
-            "always 0 in calibration (or too small for a threshold), so these neurons never "
-            "spike: " + ", ".join(silent)
-        )
-    return found

@@ -24,6 +24,7 @@ ROWS = [
     ["histogram"],
     ["coverage", "report", "plots"],
     ["prepare"],
+    ["compile_report"],
     ["compiler"],
     ["tuning"],
     ["cli"],

@@ -77,6 +77,8 @@ def test_more_levels_are_taken_where_no_lambda_is_fine_enough() -> None:
     assert not plain.report.choice.reached
     assert wider.report.choice.fidelity > plain.report.choice.fidelity
     assert (plain.report.neuron, wider.report.neuron) == (SFN(), SFN(M=10))
+    assert wider.report.warnings[0].startswith("no lambda keeps 0.98 with M = 8: the neuron has M")
+    assert not any("M = 10" in warning for warning in plain.report.warnings)
     given = snnc.compile(wide_model(), neuron=SFN(), calibration=data, fidelity=0.98)
     assert given.report.neuron == SFN()
 

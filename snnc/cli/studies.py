@@ -10,7 +10,8 @@ import click
 from snnc.calibrated import CalibratedNetwork
 from snnc.cli.options import neuron_of, samples_from
 from snnc.cli.output import Progress, print_json
-from snnc.compiler import RANDOM_WARNING, Watch, calibrate
+from snnc.compile_report import RANDOM_WARNING
+from snnc.compiler import Watch, calibrate
 from snnc.curves import (
     PERCENTILES,
     Point,

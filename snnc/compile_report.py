@@ -1,0 +1,95 @@
+"""What a compilation did, and what the user should know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from snnc.coverage import Coverage
+from snnc.errors import few
+from snnc.ir.graph import Graph
+from snnc.ir.neuron import NeuronModel
+from snnc.passes.calibration import Calibration
+from snnc.search.grid import Choice
+from snnc.shards import missing
+
+RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
+
+FEW_SAMPLES = 50
+"""Below this many samples a fidelity of 0.98 cannot be told from 1: a warning says so."""
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What compilation did: coverage, the scale factor and how it was found, warnings."""
+
+    neuron: NeuronModel
+    sites: int
+    scale: float
+    choice: Choice | None
+    output: str
+    coverage: Coverage
+    calibration_samples: int
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """As `snnc compile --json` prints it (without the path of the file written)."""
+        chosen = self.choice
+        return {
+            "neuron": self.neuron.name,
+            "parameters": self.neuron.plain_parameters,
+            "sites": self.sites,
+            "lambda": self.scale,
+            "fidelity": None
+            if chosen is None
+            else {
+                "reached": chosen.fidelity,
+                "measure": chosen.measure,
+                "output": self.output,
+                "samples": chosen.samples,
+                "target_met": chosen.reached,
+            },
+            "calibration_samples": self.calibration_samples,
+            **self.coverage.summary(),
+            "warnings": list(self.warnings),
+        }
+
+
+def _widened(asked: NeuronModel, taken: NeuronModel, fidelity: float) -> str:
+    few, more = asked.plain_parameters.get("M"), taken.plain_parameters.get("M")
+    return (
+        f"no lambda keeps {fidelity:g} with M = {few}: the neuron has M = {more}, which costs many "
+        f"spikes; M = {few} (--m {few}) keeps the coarser levels"
+    )
+
+
+def warnings_of(
+    graph: Graph,
+    choice: Choice | None,
+    fidelity: float,
+    calibration: Calibration,
+    requested: NeuronModel,
+    taken: NeuronModel,
+) -> list[str]:
+    """What the user should know about a spiking network besides its numbers."""
+    found = [] if taken == requested else [_widened(requested, taken, fidelity)]
+    if choice is not None and choice.samples < FEW_SAMPLES:
+        found.append(
+            f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
+        )
+    if absent := missing(calibration.parts):
+        found.append(f"the statistics lack shards of the samples: {few(absent)}")
+    if calibration.random:
+        found.append(RANDOM_WARNING)
+    if choice is not None and not choice.reached:
+        found.append(
+            f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "
+            f"({choice.scale:.3g}) reaches {choice.fidelity:.4f}"
+        )
+    silent = [n.loc.names[0] for n in graph.neurons if n.sides == "silent"]
+    if silent:
+        found.append(
+            "always 0 in calibration (or too small for a threshold), so these neurons never "
+            "spike: " + ", ".join(silent)
+        )
+    return found
