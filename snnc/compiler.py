@@ -202,7 +202,7 @@ def _chosen(
     choose: Callable[..., Choice],
     watch: Watch,
 ) -> tuple[NeuronModel, Choice]:
-    """The scale factor for `neuron`; where none is good enough, `wider` with a finer one."""
+    """The scale factor for `neuron`; where none is good enough, `wider` if a finer one is."""
 
     def progress(done: int) -> None:
         watch.progress("choosing lambda", done, len(GRID))
@@ -215,7 +215,7 @@ def _chosen(
         watch.progress("choosing lambda for more levels", done, len(FINE_GRID))
 
     second = choose(neuron=wider, progress=finer, grid=FINE_GRID)
-    return (wider, second) if second.fidelity > choice.fidelity else (neuron, choice)
+    return (wider, second) if second.reached else (neuron, choice)
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:

@@ -19,7 +19,7 @@ from snnc.search.scaled import Scaled
 GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 """Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
 
-FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.0025, 7))
+FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.005, 5))
 """Smaller ones, for neurons of more levels."""
 
 BATCH = 32
