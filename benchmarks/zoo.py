@@ -41,8 +41,8 @@ argmax, `cosine` the mean cosine of the whole output; what `metric` means for a 
 benchmarks/zoo_metrics.py (no ANN value: the SNN is measured against the ANN). Energies are relative
 to the ANN's MACs, see [neurons.md](neurons.md). `check = compile`: `snnc check` and `snnc compile`
 name the same fate for every operation, or the same reason to refuse. Seconds cover everything, on a
-machine that does other work as well. A lambda below 0.02 goes with neurons of more levels, which cost
-many spikes ([how lambda is chosen](neurons.md#how-lambda-is-chosen)).
+machine that does other work as well. A lambda below 0.02 goes with neurons of more levels, which
+cost many spikes ([how lambda is chosen](neurons.md#how-lambda-is-chosen)).
 """
 
 HEAD = (
