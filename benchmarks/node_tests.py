@@ -73,6 +73,8 @@ def outcome(model: ModelProto) -> str:
         return f"refused: {general(error.message)}"
     if coverage.refusal is None:
         return "coverage"
+    if not coverage.entries:
+        return f"refused: {general(coverage.refusal.message)}"
     kind = "nodes refused: " if coverage.names("refused") else "coverage, but "
     return kind + general(coverage.refusal.message)
 
