@@ -21,7 +21,7 @@ from snnc.shards import batch_of
 from snnc.sites import Pairing, layers_of, pair, site_names, steps_at
 
 SAMPLES = 256
-"""Samples on which sites are measured, drawn evenly from the data (fixed seed)."""
+"""Samples on which sites are measured, drawn evenly from the data."""
 
 OUTPUT_BYTES = 2**28
 """Bytes of the network's outputs that are held at most; large outputs leave fewer samples."""
