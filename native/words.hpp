@@ -2,11 +2,10 @@
 //
 // kHasDot4: dot4 multiplies unsigned by signed bytes and adds four products to each word, exactly.
 // Else: even_bytes / odd_bytes widen to int16 and dot2 adds two products. Nothing here saturates.
+// interleave_*: units of a and b in turn, from the low or high half of every 128 bits.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
+#include "simd.hpp"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -39,6 +38,18 @@ template <bool Unsigned>
 SNNC_INLINE Words odd_bytes(Words a) {
   return Unsigned ? _mm512_srli_epi16(a, 8) : _mm512_srai_epi16(a, 8);
 }
+SNNC_INLINE Words interleave_low_bytes(Words a, Words b) {
+  return _mm512_unpacklo_epi8(a, b);
+}
+SNNC_INLINE Words interleave_low_halves(Words a, Words b) {
+  return _mm512_unpacklo_epi16(a, b);
+}
+SNNC_INLINE Words interleave_high_bytes(Words a, Words b) {
+  return _mm512_unpackhi_epi8(a, b);
+}
+SNNC_INLINE Words interleave_high_halves(Words a, Words b) {
+  return _mm512_unpackhi_epi16(a, b);
+}
 
 #elif defined(__AVX2__)
 
@@ -56,6 +67,18 @@ template <bool Unsigned>
 SNNC_INLINE Words odd_bytes(Words a) {
   return Unsigned ? _mm256_srli_epi16(a, 8) : _mm256_srai_epi16(a, 8);
 }
+SNNC_INLINE Words interleave_low_bytes(Words a, Words b) {
+  return _mm256_unpacklo_epi8(a, b);
+}
+SNNC_INLINE Words interleave_low_halves(Words a, Words b) {
+  return _mm256_unpacklo_epi16(a, b);
+}
+SNNC_INLINE Words interleave_high_bytes(Words a, Words b) {
+  return _mm256_unpackhi_epi8(a, b);
+}
+SNNC_INLINE Words interleave_high_halves(Words a, Words b) {
+  return _mm256_unpackhi_epi16(a, b);
+}
 
 #elif defined(__SSE2__)
 
@@ -72,6 +95,18 @@ SNNC_INLINE Words even_bytes(Words a) {
 template <bool Unsigned>
 SNNC_INLINE Words odd_bytes(Words a) {
   return Unsigned ? _mm_srli_epi16(a, 8) : _mm_srai_epi16(a, 8);
+}
+SNNC_INLINE Words interleave_low_bytes(Words a, Words b) {
+  return _mm_unpacklo_epi8(a, b);
+}
+SNNC_INLINE Words interleave_low_halves(Words a, Words b) {
+  return _mm_unpacklo_epi16(a, b);
+}
+SNNC_INLINE Words interleave_high_bytes(Words a, Words b) {
+  return _mm_unpackhi_epi8(a, b);
+}
+SNNC_INLINE Words interleave_high_halves(Words a, Words b) {
+  return _mm_unpackhi_epi16(a, b);
 }
 
 #else
@@ -102,6 +137,19 @@ SNNC_INLINE Words odd_bytes(Words a) {
   const Halves h = (Halves)a;
   return Unsigned ? (Words)((h >> 8) & 0xff) : (Words)(h >> 8);
 }
+template <class Unit>
+SNNC_INLINE Words interleave(Words a, Words b, size_t begin) {
+  constexpr size_t kUnits = sizeof(Words) / sizeof(Unit);
+  Unit left[kUnits], right[kUnits], both[kUnits];
+  std::memcpy(left, &a, sizeof a);
+  std::memcpy(right, &b, sizeof b);
+  for (size_t i = 0; i < kUnits; ++i) both[i] = (i & 1 ? right : left)[begin * kUnits / 2 + i / 2];
+  return load_words(both);
+}
+SNNC_INLINE Words interleave_low_bytes(Words a, Words b) { return interleave<uint8_t>(a, b, 0); }
+SNNC_INLINE Words interleave_high_bytes(Words a, Words b) { return interleave<uint8_t>(a, b, 1); }
+SNNC_INLINE Words interleave_low_halves(Words a, Words b) { return interleave<uint16_t>(a, b, 0); }
+SNNC_INLINE Words interleave_high_halves(Words a, Words b) { return interleave<uint16_t>(a, b, 1); }
 
 #endif
 
