@@ -1,24 +1,44 @@
 // One row of spike counts times int8 weights as they lie: rows of silent inputs are never read.
 #pragma once
 
+#include <algorithm>
+
 #include "linear_finish.hpp"
 #include "tile_i8.hpp"
 
 namespace snnc {
 namespace SNNC_ISA {
 
-// Vectors of weights whose sums (four vectors each) stay in registers.
-constexpr int kEventVectors = kVectorBytes == 64 ? 4 : 2;
-constexpr size_t kEventColumns = kEventVectors * kWordBytes;
-constexpr size_t kPrefetchGroups = 4;
+inline Events collect_events(const uint8_t* x, size_t k, uint8_t zero_point, uint32_t* index,
+                             uint8_t* values, uint8_t* packed) {
+  const bool is_signed = zero_point != 0;
+  size_t n = 0;
+  int32_t sum = 0;
+  for (size_t i = 0; i < k; ++i) {  // without a branch: what is silent is written over
+    const auto value = static_cast<uint8_t>(x[i] - zero_point);
+    index[n] = static_cast<uint32_t>(i);
+    values[n] = value;
+    n += value != 0;
+    sum += is_signed ? static_cast<int8_t>(value) : value;
+  }
+  for (; n % 4; ++n) {
+    index[n] = 0;
+    values[n] = 0;
+  }
+  is_signed ? pack_row<true>(values, n, packed) : pack_row<false>(values, n, packed);
+  return {index, packed, n / 4, sum, is_signed};
+}
+
+// Columns whose sums stay in the first-level cache; what is read of a weight row lies together.
+constexpr size_t kEventColumns = 2048;
 
 // Sums of the columns of one vector of weights: part i holds the columns 4i .. 4i + 3 of every 16.
 struct EventSums {
   Words part[4];
 };
 
-// Adds four weight rows times their inputs. Where bytes multiply, an input that is signed wants
-// unsigned weights: they come 128 too large, which the caller takes back by the sum of inputs.
+// Adds four weight rows times their inputs. With dot4 signed inputs want unsigned weights: these
+// come 128 too large, which the caller takes back by the sum of inputs.
 template <bool kSigned>
 SNNC_INLINE void add_rows(EventSums& sums, const Words (&row)[4], const uint8_t* inputs) {
   const Words ab_low = interleave_low_bytes(row[0], row[1]);
@@ -48,35 +68,37 @@ inline void store_sums(const EventSums& sums, int32_t* out) {
   }
 }
 
-// sums of kVectors vectors of columns; w: the weights of input 0 there.
-template <bool kSigned, int kVectors>
-void sum_events(const Events& e, const int8_t* w, size_t stride, int32_t* out) {
+// sums of columns >= kWordBytes; w: the weights of input 0 there. The last vector of columns lies at
+// the end, over a part of the one before.
+template <bool kSigned>
+void sum_events(const Events& e, const int8_t* w, size_t stride, size_t columns, int32_t* out) {
   const bool flip = kHasDot4 && kSigned;
   const int32_t start = flip ? -128 * e.sum : 0;
   const int32_t sign = flip ? static_cast<int32_t>(0x80808080) : 0;
   const Words signs = broadcast_word(&sign);
-  EventSums sums[kVectors];
-  for (EventSums& s : sums)
-    for (Words& part : s.part) part = broadcast_word(&start);
+  const size_t vectors = (columns + kWordBytes - 1) / kWordBytes, end = columns - kWordBytes;
+  EventSums sums[kEventColumns / kWordBytes];
+  for (size_t v = 0; v < vectors; ++v)
+    for (Words& part : sums[v].part) part = broadcast_word(&start);
   for (size_t g = 0; g < e.groups; ++g) {
-    const int8_t* row[4];
-    for (int i = 0; i < 4; ++i) row[i] = w + e.index[4 * g + i] * stride;
-    if (g + kPrefetchGroups < e.groups)
-      for (int i = 0; i < 4; ++i) {
-        const int8_t* later = w + e.index[4 * (g + kPrefetchGroups) + i] * stride;
-        for (int line = 0; line < kVectors * kWordBytes; line += 64) __builtin_prefetch(later + line);
-      }
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+    const size_t next = g + 1 < e.groups ? g + 1 : g;
+    const int8_t *row[4], *later[4];
+    for (int i = 0; i < 4; ++i) {
+      row[i] = w + e.index[4 * g + i] * stride;
+      later[i] = w + e.index[4 * next + i] * stride;
+    }
+    for (size_t v = 0; v < vectors; ++v) {
+      const size_t column = std::min(v * kWordBytes, end);
       Words four[4];
       for (int i = 0; i < 4; ++i) {
-        four[i] = load_words(row[i] + v * kWordBytes);
+        four[i] = load_words(row[i] + column);
         if (flip) four[i] ^= signs;
+        __builtin_prefetch(later[i] + column);
       }
       add_rows<kSigned>(sums[v], four, e.values + g * row_bytes(4));
     }
   }
-  for (int v = 0; v < kVectors; ++v) store_sums(sums[v], out + v * kWordBytes);
+  for (size_t v = 0; v < vectors; ++v) store_sums(sums[v], out + std::min(v * kWordBytes, end));
 }
 
 // The same for a few columns.
@@ -103,25 +125,13 @@ template <bool kSigned>
 void multiply_events(const Events& e, const int8_t* w, size_t first, size_t last,
                      const LinearFinish& f, size_t row) {
   alignas(kVectorBytes) int32_t sums[kEventColumns + kLanes] = {};
-  const auto finish_columns = [&](size_t skip, size_t column, size_t columns) {
-    finish<int32_t>({sums + skip, 0, 1, columns, row, column}, f);
-  };
-  size_t n = first;
-  for (; n + kEventColumns <= last; n += kEventColumns) {
-    sum_events<kSigned, kEventVectors>(e, w + n, f.columns, sums);
-    finish_columns(0, n, kEventColumns);
-  }
-  for (; n + kWordBytes <= last; n += kWordBytes) {
-    sum_events<kSigned, 1>(e, w + n, f.columns, sums);
-    finish_columns(0, n, kWordBytes);
-  }
-  if (n == last) return;
-  if (last - first >= kWordBytes) {  // the last whole vector, of which some columns are done
-    sum_events<kSigned, 1>(e, w + last - kWordBytes, f.columns, sums);
-    finish_columns(kWordBytes - (last - n), n, last - n);
-  } else {
-    sum_events(e, w + n, f.columns, last - n, sums);
-    finish_columns(0, n, last - n);
+  for (size_t n = first; n < last; n += kEventColumns) {
+    const size_t columns = std::min(kEventColumns, last - n);
+    if (columns < kWordBytes)
+      sum_events(e, w + n, f.columns, columns, sums);
+    else
+      sum_events<kSigned>(e, w + n, f.columns, columns, sums);
+    finish<int32_t>({sums, 0, 1, columns, row, n}, f);
   }
 }
 

@@ -56,6 +56,13 @@ struct Events {
   bool is_signed;
 };
 
+// The same of float inputs; count need not be a multiple of 4.
+struct FloatEvents {
+  const uint32_t* index;
+  const float* values;
+  size_t count;
+};
+
 struct LinearKernels {
   size_t tile_rows, tile_columns;
   bool plain_rows;  // a row whose length is a multiple of 4 needs no packing
@@ -67,9 +74,17 @@ struct LinearKernels {
   // Rows from `row` of the result on, times the panels [first, last).
   void (*multiply)(const ByteRows&, const BytePanels&, size_t first, size_t last,
                    const LinearFinish&, size_t row);
+  // Writes a row of events, values packed; room for k + 3 of each is wanted.
+  Events (*collect_events)(const uint8_t* x, size_t k, uint8_t zero_point, uint32_t* index,
+                           uint8_t* values, uint8_t* packed);
   // One row of the result, its columns [first, last), from weights [k][columns] as they are.
   void (*multiply_events)(const Events&, const int8_t* weights, size_t first, size_t last,
                           const LinearFinish&, size_t row);
+  void (*multiply_float_events)(const FloatEvents&, const float* weights, size_t first, size_t last,
+                                const LinearFinish&, size_t row);
+  // Rows [k] from `row` of the result on, its columns [first, last).
+  void (*multiply_floats)(const float* x, size_t rows, size_t k, const float* weights, size_t first,
+                          size_t last, const LinearFinish&, size_t row);
 };
 
 }  // namespace snnc
