@@ -151,10 +151,7 @@ def refusal_of_rank(rank: int) -> str:
 @needs_library
 @pytest.mark.parametrize("offset", [1, 2, 3, 5])
 def test_inputs_that_are_not_aligned(offset: int) -> None:
-    memory = np.zeros(4 * 1000 + 8, np.uint8)
-    x = memory[offset : offset + 4000].view(np.float32) if offset % 4 == 0 else None
-    plain = np.random.default_rng(offset).normal(size=1000 + offset).astype(np.float32)
-    x = plain[offset:] if x is None else x
+    x = np.random.default_rng(offset).normal(size=1000 + offset).astype(np.float32)[offset:]
     assert fire(neuron_model(), x).tobytes() == snnc.SFN().step(x, 0.5, 0.25).tobytes()
 
 
