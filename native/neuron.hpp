@@ -8,75 +8,63 @@
 namespace snnc {
 namespace SNNC_ISA {
 
+// Each level set maps half steps, which may be negative, to a level; nothing fires below 1.
+
 // Every level from 1 to top.
 struct Contiguous {
-  static Ints level(Ints half_steps, const Decision&) { return (half_steps + 1) >> 1; }
+  static Ints level(Ints half_steps, int32_t) { return (half_steps + 1) >> 1; }
 };
 
 // Levels up to offset, then offset + 2^j; a level fires half-way from the one below.
 struct DoublingNearest {
-  static Ints level(Ints half_steps, const Decision& d) {
-    const Ints n = (half_steps + 1) >> 1;
-    const Ints above = half_steps - 2 * d.offset;
-    const Floats half = to_floats(above > 0 ? above : Ints{}) * 0.5f;
+  static Ints level(Ints half_steps, int32_t offset) {
+    const Ints h = not_negative(half_steps), n = (h + 1) >> 1;
+    const Ints above = not_negative(h - 2 * offset);
+    const Floats half = to_floats(above) * 0.5f;
     // rounds to the power of two at or above 3/4 of itself
     const Floats power = floats((bits(half) + 0x00400000) & 0x7f800000);
-    const Ints doubling = (above > 0) & (above < 2 ? all(1) : truncated(power));
-    return (n < d.offset ? n : all(d.offset)) + doubling;
+    const Ints doubling = above == 1 ? all(1) : truncated(power);
+    return (n < offset ? n : all(offset)) + doubling;
   }
 };
 
 // The same levels; a level fires half a step below itself (eq. 11).
 struct DoublingEq11 {
-  static Ints level(Ints half_steps, const Decision& d) {
-    const Ints n = (half_steps + 1) >> 1;
-    const Ints above = n - d.offset;
-    const Floats power = floats(bits(to_floats(above > 0 ? above : Ints{})) & 0x7f800000);
-    return (n < d.offset ? n : all(d.offset)) + truncated(power);
+  static Ints level(Ints half_steps, int32_t offset) {
+    const Ints n = (not_negative(half_steps) + 1) >> 1;
+    const Floats power = floats(bits(to_floats(not_negative(n - offset))) & 0x7f800000);
+    return (n < offset ? n : all(offset)) + truncated(power);
   }
 };
 
-// Spikes of a vector of inputs: |count|, 0 where nothing fires, and where inputs are negative.
+// Spikes of a vector of inputs: |count|, not positive where nothing fires, and where the inputs
+// are negative.
 struct Fired {
   Ints level;
   Ints negative;
 };
 
-// positive, negative: inverses 2 / step of the two signs, 0 for a dead branch.
+// positive, negative: inverses 2 / step of the two signs, 0 for a dead branch. NaN passes through
+// the minima and becomes a level that is not positive.
 template <class Levels, bool kTwoSided>
 inline Fired fire(Floats x, Floats positive, Floats negative, const Decision& d) {
-  x = d.bound < x ? all(d.bound) : x;
-  Ints below{};
-  Floats drive;
-  if (kTwoSided) {
-    below = x < 0.0f;
-    drive = floats(bits(x) & 0x7fffffff) * select(below, negative, positive);
-  } else {
-    drive = x * positive;
-  }
-  const Ints fires = drive >= 1.0f;  // false for NaN
-  const Floats limited = drive < d.limit ? drive : all(d.limit);
-  const Ints half_steps = truncated(limited) & fires;
-  return {Levels::level(half_steps, d), below};
+  x = smaller(all(d.bound), x);
+  const Ints below = kTwoSided ? x < 0.0f : Ints{};
+  const Floats drive = kTwoSided
+                           ? floats(bits(x) & 0x7fffffff) * (below ? negative : positive)
+                           : x * positive;
+  return {Levels::level(truncated(smaller(all(d.limit), drive)), d.offset), below};
 }
 
-// Step of the sign that fired, as a signed number.
-inline Floats signed_step(Ints negative, Floats positive_step, Floats negative_step) {
-  return select(negative, -negative_step, positive_step);
+// What a neuron emits: spikes as numbers, or their counts as bytes around a zero point.
+inline void emit(float* y, Fired f, Floats positive_step, Floats negative_step, int32_t) {
+  const Floats spikes = to_floats(f.level) * (f.negative ? -negative_step : positive_step);
+  store(y, f.level > 0 ? spikes : Floats{});
 }
-
-// What a neuron emits: float activations, or spike counts as bytes around a zero point.
-struct Emit {
-  static void put(float* y, Fired f, Floats positive_step, Floats negative_step, int32_t) {
-    const Floats spikes =
-        to_floats(f.level) * signed_step(f.negative, positive_step, negative_step);
-    // 0 * step would be -0 for negative inputs and NaN for an infinite step
-    store(y, floats(bits(spikes) & (f.level > 0)));
-  }
-  static void put(uint8_t* y, Fired f, Floats, Floats, int32_t zero_point) {
-    store(y, ((f.level ^ f.negative) - f.negative) + zero_point);
-  }
-};
+inline void emit(uint8_t* y, Fired f, Floats, Floats, int32_t zero_point) {
+  const Ints level = not_negative(f.level);
+  store(y, (f.negative ? -level : level) + zero_point);
+}
 
 // Steps that are the same for every input of a row, or one for each.
 struct Scalar {
@@ -97,14 +85,14 @@ struct EachInput {
 };
 
 template <class Levels, bool kTwoSided, class Steps, class Out>
-void fire_row(const float* x, Out* y, size_t n, const RowSteps& row, const Decision& d) {
+void fire_row(const float* x, Out* y, size_t n, const RowSteps& row, Decision d) {
   const Steps positive(row.positive_inverse), negative(row.negative_inverse);
   const Steps positive_step(row.positive), negative_step(row.negative);
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Fired fired =
         fire<Levels, kTwoSided>(load(x + i), positive.at(i), negative.at(i), d);
-    Emit::put(y + i, fired, positive_step.at(i), negative_step.at(i), d.zero_point);
+    emit(y + i, fired, positive_step.at(i), negative_step.at(i), d.zero_point);
   }
   if (i == n) return;
   const size_t rest = n - i;
@@ -113,16 +101,16 @@ void fire_row(const float* x, Out* y, size_t n, const RowSteps& row, const Decis
   const Fired fired =
       fire<Levels, kTwoSided>(last, positive.tail(i, rest), negative.tail(i, rest), d);
   Out tail[kLanes];
-  Emit::put(tail, fired, positive_step.tail(i, rest), negative_step.tail(i, rest), d.zero_point);
+  emit(tail, fired, positive_step.tail(i, rest), negative_step.tail(i, rest), d.zero_point);
   std::memcpy(y + i, tail, rest * sizeof(Out));
 }
 
 template <class Levels, bool kTwoSided, class Out>
 void fire_row(const float* x, Out* y, size_t n, const RowSteps& row, const Decision& d) {
   if (row.each_input)
-    fire_row<Levels, kTwoSided, EachInput>(x, y, n, row, d);
+    fire_row<Levels, kTwoSided, EachInput, Out>(x, y, n, row, d);
   else
-    fire_row<Levels, kTwoSided, Scalar>(x, y, n, row, d);
+    fire_row<Levels, kTwoSided, Scalar, Out>(x, y, n, row, d);
 }
 
 template <class Out>

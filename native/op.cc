@@ -194,6 +194,7 @@ std::vector<int64_t> Inference::integers(const char* name, std::vector<int64_t> 
 }
 
 void Inference::output(const KnownShape& shape, ort::ElementType type) {
+  if (!shape.certain()) return;
   ort::Info* info = nullptr;
   check(api_, ort::CreateInfo::call(api_, &info));
   std::unique_ptr<ort::Info, void (*)(ort::Info*)> owned(

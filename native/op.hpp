@@ -116,6 +116,14 @@ class Run {
 struct KnownShape {
   std::vector<int64_t> dims;         // -1 where unknown
   std::vector<std::string> symbols;  // names of unknown dimensions, "" where there are none
+
+  // Whether onnxruntime can be told of it: every dimension has a size or a name. An unknown rank
+  // looks like no dimensions.
+  bool certain() const {
+    for (size_t i = 0; i < dims.size(); ++i)
+      if (dims[i] < 0 && symbols[i].empty()) return false;
+    return !dims.empty();
+  }
 };
 
 class Inference {

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #ifndef SNNC_ISA
 #error "compile kernels.cc with -DSNNC_ISA=<name of the instruction set>"
 #endif
@@ -36,11 +40,20 @@ inline Ints all(int32_t value) { return Ints{} + value; }
 
 inline Ints bits(Floats v) { return reinterpret_cast<Ints>(v); }
 inline Floats floats(Ints v) { return reinterpret_cast<Floats>(v); }
-// a where the mask is set, else b.
-inline Floats select(Ints mask, Floats a, Floats b) {
-  return floats((bits(a) & mask) | (bits(b) & ~mask));
+// The smaller of the two; b where either is NaN.
+inline Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
 }
-// Towards zero; meaningless outside the range of int32, and for NaN.
+inline Ints not_negative(Ints v) { return v > 0 ? v : Ints{}; }
+// Towards zero; NaN and what int32 cannot hold give some number that is not positive or the largest.
 inline Ints truncated(Floats v) { return __builtin_convertvector(v, Ints); }
 inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
 // The low byte of every lane.
