@@ -68,8 +68,8 @@ inline void store_sums(const EventSums& sums, int32_t* out) {
   }
 }
 
-// sums of columns >= kWordBytes; w: the weights of input 0 there. The last vector of columns lies at
-// the end, over a part of the one before.
+// The sums of at least kWordBytes columns; w: the weights of input 0 there. The last vector of
+// columns lies at the end, over a part of the one before.
 template <bool kSigned>
 void sum_events(const Events& e, const int8_t* w, size_t stride, size_t columns, int32_t* out) {
   const bool flip = kHasDot4 && kSigned;

@@ -5,10 +5,6 @@
 
 #include "linear_finish.hpp"
 
-#if defined(__FMA__)
-#include <immintrin.h>
-#endif
-
 namespace snnc {
 namespace SNNC_ISA {
 

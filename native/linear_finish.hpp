@@ -42,36 +42,46 @@ SNNC_INLINE Floats drive(const Sum* sums, size_t place, size_t column, size_t n,
   return kGelu ? gelu(y) : y;
 }
 
+// The result itself.
 struct Drive {
   using Out = float;
-  static SNNC_INLINE void put(float* y, Floats drive, const LinearFinish&) { store(y, drive); }
+  explicit Drive(const LinearFinish&) {}
+  SNNC_INLINE void put(float* y, Floats drive) const { store(y, drive); }
 };
 
+// The count of a neuron that the result drives.
 template <bool kTwoSided>
 struct Count {
   using Out = uint8_t;
-  static SNNC_INLINE void put(uint8_t* y, Floats drive, const LinearFinish& f) {
-    const Fired fired =
-        fire<Contiguous, kTwoSided>(drive, all(*f.steps->positive_inverse),
-                                    all(*f.steps->negative_inverse), *f.decision);
-    Emit::put(y, fired, Floats{}, Floats{}, f.decision->zero_point);
+  Decision decision;
+  Floats positive, negative;
+
+  explicit Count(const LinearFinish& f)
+      : decision(*f.decision),
+        positive(all(*f.steps->positive_inverse)),
+        negative(all(*f.steps->negative_inverse)) {}
+  SNNC_INLINE void put(uint8_t* y, Floats drive) const {
+    const Fired fired = fire<Contiguous, kTwoSided>(drive, positive, negative, decision);
+    emit(y, fired, Floats{}, Floats{}, decision.zero_point);
   }
 };
 
+// By value: what is written may else be thought to change the parameters.
 template <class Sum, class Result, bool kGelu>
-void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
+void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
   using Out = typename Result::Out;
+  const Result result(f);
   for (size_t r = 0; r < block.rows; ++r) {
     const Sum* sums = block.sums + r * block.stride;
-    size_t place = (block.row + r) * f.columns + block.column;
+    const size_t place = (block.row + r) * f.columns + block.column;
     Out* y = static_cast<Out*>(f.result) + place;
     size_t c = 0;
     for (; c + kLanes <= block.columns; c += kLanes)
-      Result::put(y + c, drive<Sum, kGelu>(sums + c, place + c, block.column + c, kLanes, f), f);
+      result.put(y + c, drive<Sum, kGelu>(sums + c, place + c, block.column + c, kLanes, f));
     if (c == block.columns) continue;
     const size_t rest = block.columns - c;
     Out last[kLanes];
-    Result::put(last, drive<Sum, kGelu>(sums + c, place + c, block.column + c, rest, f), f);
+    result.put(last, drive<Sum, kGelu>(sums + c, place + c, block.column + c, rest, f));
     std::memcpy(y + c, last, rest * sizeof(Out));
   }
 }

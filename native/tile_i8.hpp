@@ -6,8 +6,8 @@
 //   sums[r * kTileColumns + n] = row_start[r] + column_start[n] + sum_k row[r][k] * panel[k][n]
 //
 // Rows are uint8. Past k a packed row holds 0, so a panel may hold anything there. Always whole
-// panels: sums and column_start are kTileColumns wide. Nothing needs alignment; k may be 0. Sums wrap
-// modulo 2^32, so any order is exact.
+// panels: sums and column_start are kTileColumns wide. Nothing needs alignment; k may be 0. Sums
+// wrap modulo 2^32, so any order is exact.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// Vectors of 32-bit words, each of four bytes, and the products of bytes that an instruction set has.
+// Vectors of 32-bit words of four bytes, and the products of bytes that an instruction set has.
 //
 // kHasDot4: dot4 multiplies unsigned by signed bytes and adds four products to each word, exactly.
 // Else: even_bytes / odd_bytes widen to int16 and dot2 adds two products. Nothing here saturates.
@@ -6,10 +6,6 @@
 #pragma once
 
 #include "simd.hpp"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
 
 #define SNNC_INLINE inline __attribute__((always_inline))
 
