@@ -125,7 +125,7 @@ class SpikeLinear : public FusedKernel {
     const size_t stride = linear().row_bytes(k);
     const ProductGrid grid(linear(), rows, k, finish.columns);
     const uint8_t* packed = x;
-    if (!linear().plain_rows || k % 4 != 0) {
+    if (!linear().rows_are_packed(k)) {
       auto* room = static_cast<uint8_t*>(scratch(rows * stride));
       const size_t parts = (rows + kPackedRows - 1) / kPackedRows;
       run.parallel(parts, [&](size_t i) {
