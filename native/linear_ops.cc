@@ -72,7 +72,7 @@ class SpikeLinear : public FusedKernel {
 
  private:
   static size_t columns_of(const Tensor& w) {
-    if (w.shape.rank() != 2) throw Error("weights must be of rank 2, not " + w.shape.text());
+    check_weights(w.shape);
     return static_cast<size_t>(w.shape[1]);
   }
   static ByteColumns bytes_of(const Tensor& w) {
