@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "linear_finish.hpp"
 
@@ -42,7 +44,7 @@ inline void multiply_float_events(const FloatEvents& e, const float* w, size_t f
   alignas(kVectorBytes) float sums[kFloatColumns + kLanes] = {};
   for (size_t n = first; n < last; n += kFloatColumns) {
     const size_t columns = std::min(kFloatColumns, last - n);
-    std::fill(sums, sums + columns, 0.0f);
+    std::memset(sums, 0, columns * sizeof(float));
     for (size_t i = 0; i < e.count; i += 4) {
       const float* weights[4];
       float inputs[4];
@@ -57,7 +59,14 @@ inline void multiply_float_events(const FloatEvents& e, const float* w, size_t f
   }
 }
 
+// Blocks whose sums stay in registers.
+#if defined(__AVX512F__)
+constexpr int kFloatRows = 12;
+#elif defined(__AVX2__)
+constexpr int kFloatRows = 6;
+#else
 constexpr int kFloatRows = 4;
+#endif
 constexpr int kFloatVectors = 2;
 constexpr size_t kFloatBlock = kFloatVectors * kLanes;
 
@@ -67,7 +76,7 @@ void sum_float_block(const float* x, size_t k, const float* w, size_t stride, fl
   for (size_t i = 0; i < k; ++i) {
     Floats weights[kFloatVectors];
     for (int v = 0; v < kFloatVectors; ++v) weights[v] = load(w + i * stride + v * kLanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < kFloatVectors; ++v)
@@ -77,34 +86,41 @@ void sum_float_block(const float* x, size_t k, const float* w, size_t stride, fl
     for (int v = 0; v < kFloatVectors; ++v) store(out + r * kFloatBlock + v * kLanes, sums[r][v]);
 }
 
-// The same for a few columns of one row.
-inline void sum_float_columns(const float* x, size_t k, const float* w, size_t stride,
+using FloatBlock = void (*)(const float*, size_t, const float*, size_t, float*);
+
+template <size_t... kIndex>
+constexpr std::array<FloatBlock, sizeof...(kIndex)> float_blocks(std::index_sequence<kIndex...>) {
+  return {{&sum_float_block<static_cast<int>(kIndex) + 1>...}};
+}
+
+// The same for a few columns.
+inline void sum_float_columns(const float* x, size_t rows, size_t k, const float* w, size_t stride,
                               size_t columns, float* out) {
-  std::fill(out, out + columns, 0.0f);
-  for (size_t i = 0; i < k; ++i)
-    for (size_t n = 0; n < columns; ++n) out[n] += x[i] * w[i * stride + n];
+  for (size_t r = 0; r < rows; ++r) {
+    float* sums = out + r * kFloatBlock;
+    std::memset(sums, 0, columns * sizeof(float));
+    for (size_t i = 0; i < k; ++i)
+      for (size_t n = 0; n < columns; ++n) sums[n] += x[r * k + i] * w[i * stride + n];
+  }
 }
 
 inline void multiply_floats(const float* x, size_t rows, size_t k, const float* w, size_t first,
                             size_t last, const LinearFinish& f, size_t row) {
+  static constexpr auto blocks = float_blocks(std::make_index_sequence<kFloatRows>());
   alignas(kVectorBytes) float sums[kFloatRows * kFloatBlock + kLanes] = {};
+  const size_t parts = (rows + kFloatRows - 1) / kFloatRows;
+  const bool whole = last - first >= kFloatBlock;
   for (size_t n = first; n < last; n += kFloatBlock) {
-    const size_t columns = std::min(kFloatBlock, last - n);
     // a block at the end lies over a part of the one before
-    const bool whole = last - first >= kFloatBlock;
     const size_t begin = whole ? std::min(n, last - kFloatBlock) : n;
-    for (size_t r = 0; r < rows;) {
-      size_t count = 1;
-      if (!whole) {
-        sum_float_columns(x + r * k, k, w + n, f.columns, columns, sums);
-      } else if (rows - r >= kFloatRows) {
-        count = kFloatRows;
-        sum_float_block<kFloatRows>(x + r * k, k, w + begin, f.columns, sums);
-      } else {
-        sum_float_block<1>(x + r * k, k, w + begin, f.columns, sums);
-      }
+    const size_t columns = std::min(kFloatBlock, last - n);
+    for (size_t part = 0; part < parts; ++part) {
+      const size_t r = rows * part / parts, count = rows * (part + 1) / parts - r;
+      if (whole)
+        blocks[count - 1](x + r * k, k, w + begin, f.columns, sums);
+      else
+        sum_float_columns(x + r * k, count, k, w + n, f.columns, columns, sums);
       finish<float>({sums + (n - begin), kFloatBlock, count, columns, row + r, n}, f);
-      r += count;
     }
   }
 }

@@ -77,11 +77,11 @@ class FloatLinear : public FusedKernel {
 
   static FloatEvents collect(const float* x, size_t k, uint32_t* index, float* values) {
     size_t n = 0;
-    for (size_t i = 0; i < k; ++i)
-      if (x[i] != 0.0f) {
-        index[n] = static_cast<uint32_t>(i);
-        values[n++] = x[i];
-      }
+    for (size_t i = 0; i < k; ++i) {  // without a branch: what is silent is written over
+      index[n] = static_cast<uint32_t>(i);
+      values[n] = x[i];
+      n += x[i] != 0.0f;
+    }
     return {index, values, n};
   }
 };

@@ -1,6 +1,8 @@
 // What follows the sums of a matrix product: scale, bias, residual, Gelu and the neuron's count.
 #pragma once
 
+#include <type_traits>
+
 #include "gelu.hpp"
 #include "linear_kernels.hpp"
 #include "neuron.hpp"
@@ -36,8 +38,8 @@ template <class Sum, bool kGelu>
 SNNC_INLINE Floats drive(const Sum* sums, size_t place, size_t column, size_t n,
                          const LinearFinish& f) {
   Floats y = floats_of(sums);
-  if (f.scale) y = y * load(f.scale + column);
-  if (f.bias) y = y + load(f.bias + column);
+  if (std::is_same<Sum, int32_t>::value) y = y * load(f.scale + column);
+  y = y + load(f.bias + column);
   if (f.addend) y = y + load_some(f.addend + place, n);
   return kGelu ? gelu(y) : y;
 }

@@ -36,8 +36,8 @@ class ColumnValues {
  public:
   // One number for all columns, or one for each.
   ColumnValues(const Tensor& tensor, size_t columns, const char* what);
+  ColumnValues(float value, size_t columns) : values_(columns + kColumnPadding, value) {}
   const float* data() const { return values_.data(); }
-  size_t columns() const { return values_.size() - kColumnPadding; }
 
  private:
   std::vector<float> values_;

@@ -110,11 +110,13 @@ class SpikeMatMul : public FusedKernel {
     const Tensor a = run.input(0), b = run.input(1);
     Sizes sizes = sizes_of(a.shape, b.shape);
     const Batch batch(a.shape, b.shape);
-    const ColumnValues scale(single_scale(run.input(2)), sizes.columns, "scale");
+    const ColumnValues scale(single_scale(run.input(2)), sizes.columns);
+    const ColumnValues no_bias(-0.0f, sizes.columns);
     const Shape shape = shape_of(batch, sizes);
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
-    const LinearFinish finish = finish_of(fused, sizes.columns, scale.data(), nullptr, gelu());
+    const LinearFinish finish =
+        finish_of(fused, sizes.columns, scale.data(), no_bias.data(), gelu());
     const PackedOperands packed = pack(run, a, b, batch, sizes);
     size_t items = batch.count();
     if (batch.b_count() == 1) {  // the rows of all items meet the same columns
@@ -124,10 +126,10 @@ class SpikeMatMul : public FusedKernel {
     multiply(run, packed, batch, items, sizes, finish);
   }
 
-  static Tensor single_scale(const Tensor& scale) {
+  static float single_scale(const Tensor& scale) {
     if (scale.shape.count() != 1)
       throw Error("scale must be a single number, not of shape " + scale.shape.text());
-    return {Shape(), scale.data};
+    return *scale.as<float>();
   }
 
   PackedOperands pack(const Run& run, const Tensor& a, const Tensor& b, const Batch& batch,

@@ -71,15 +71,16 @@ inline void pack_words_of_rows(const ByteColumns& m, size_t k, size_t first, siz
 inline void pack_words_of_columns(const ByteColumns& m, size_t k, size_t first, size_t columns,
                                   uint8_t* words) {
   const size_t depth = std::min(kWordDepth, m.k - k);
-  Entry* entries = reinterpret_cast<Entry*>(words);
-  for (size_t n = 0; n < columns; ++n) {
-    const uint8_t* column = m.data + (first + n) * m.k + k;
-    if (depth == kWordDepth)
-      for (size_t i = 0; i < kWordDepth; ++i)
-        entries[n * kWordDepth + i] = entry_of(column[i], m.flip);
-    else
-      for (size_t i = 0; i < depth; ++i)
-        entries[n * kWordDepth + i] = entry_of(column[i], m.flip);
+  const uint8_t* column = m.data + first * m.k + k;
+  for (size_t n = 0; n < columns; ++n, column += m.k, words += 4) {
+    if (kHasDot4 && depth == kWordDepth) {
+      const int32_t word = word_at(column) ^ static_cast<int32_t>(0x01010101u * m.flip);
+      std::memcpy(words, &word, 4);
+      continue;
+    }
+    Entry entries[kWordDepth] = {};
+    for (size_t i = 0; i < depth; ++i) entries[i] = entry_of(column[i], m.flip);
+    std::memcpy(words, entries, 4);
   }
 }
 
