@@ -9,13 +9,16 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Sides
+from snnc.ir.neuron import NeuronModel, Parameter, Sides
 from snnc.ir.node import Array
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
 MAX_M = 10
 """Largest M: every half-step count of every level set stays an exact float32 integer."""
+
+WITHOUT_GAPS: tuple[Levels, ...] = ("dense", "linear")
+"""Level sets of all integers up to the largest: any of them can be the largest."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class SFN(NeuronModel):
     `dense` every integer up to sformer's largest, `linear` 1..2M, `exponential` 1, 2, 4 .. 2^(2M-1)
     (fire functions of Table 5). rule: level k fires at y_k - 1/2 steps (`eq11`) or half-way from
     the level below (`nearest`). bound: inputs above it fire as it does (an absorbed ReLU6).
+    limit: levels above it are left out, 0 for none (dense and linear levels only).
 
     Decided in float32 half steps (spec 0.6): h = floor(min(|x| * (2/step), 2 y_max)); level k
     fires iff h >= 2 y_k - 1 (eq11) or h >= y_k + y_(k-1) (nearest). Ties fire; NaN counts 0.
@@ -35,6 +39,7 @@ class SFN(NeuronModel):
     rule: Literal["nearest", "eq11"] = "nearest"
     levels: Levels = "dense"
     bound: float = float("inf")
+    limit: int = 0
 
     name: ClassVar[str] = "sfn"
     equation: ClassVar[str] = "y = max{y_k : h >= threshold_k}, h = floor(2|x|/step); out = step*y"
@@ -45,6 +50,18 @@ class SFN(NeuronModel):
             raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M!r}")
         if not self.bound > 0:
             raise CompileError(f"sfn: bound must be positive, not {self.bound}")
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0:
+            raise CompileError(f"sfn: limit must be an integer from 0 on, not {self.limit!r}")
+        if self.limit and self.levels not in WITHOUT_GAPS:
+            raise CompileError(
+                f"sfn: {self.levels} levels have gaps, so none of them can be left out",
+                help=f"take {' or '.join(WITHOUT_GAPS)} levels, or limit 0",
+            )
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """A limit is one only where there is one."""
+        return {k: v for k, v in super().parameters.items() if k != "limit" or v}
 
     @cached_property
     def level_values(self) -> Array:
@@ -56,7 +73,8 @@ class SFN(NeuronModel):
             "linear": range(1, 2 * m + 1),
             "exponential": [2**k for k in range(2 * m)],
         }
-        return np.array(values[self.levels], np.float32)
+        every = np.array(values[self.levels], np.float32)
+        return every[every <= self.limit] if self.limit else every
 
     @property
     def top(self) -> int:
@@ -100,7 +118,8 @@ class SFN(NeuronModel):
         return seen / self.top if self.levels == "dense" else 0.0
 
     def wider(self) -> SFN | None:
-        return replace(self, M=MAX_M) if self.levels == "dense" and self.M < MAX_M else None
+        wider = replace(self, M=MAX_M)
+        return wider if self.levels == "dense" and wider.top > self.top else None
 
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
@@ -115,17 +134,22 @@ class SFN(NeuronModel):
 
     def function(self, sides: Sides) -> tuple[str, str]:
         capped = "Capped" if np.isfinite(self.bound) else ""
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}{capped}"
+        limited = "Limited" if self.limit else ""
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        name += f"{capped}{limited}"
         if sides == "silent":
             return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
         return name, "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRE])
 
     def _top(self) -> str:
+        top = "last" if self.limit else "top"
         if self.levels == "linear":
-            return "top = Mul (two, m)"
-        if self.levels == "exponential":
-            return "twice = Mul (two, m)\n bits = Sub (twice, one)\n top = Pow (two, bits)"
-        return "power = Pow (two, m)\n below_m = Sub (m, one)\n top = Add (below_m, power)"
+            lines = f"{top} = Mul (two, m)"
+        elif self.levels == "exponential":
+            lines = f"twice = Mul (two, m)\n bits = Sub (twice, one)\n {top} = Pow (two, bits)"
+        else:
+            lines = f"power = Pow (two, m)\n below_m = Sub (m, one)\n {top} = Add (below_m, power)"
+        return f"{lines}\n{_LIMITED}" if self.limit else lines
 
     def _drive(self, sides: Sides) -> str:
         """Size of the input in half steps of its own sign, and the signed step to emit."""
@@ -206,6 +230,10 @@ _CONSTANTS = """zero = Constant <value_float = 0.0> ()
                 two = Constant <value_float = 2.0> ()
                 m_int = Constant <value_int: int = @M> ()
                 m = Cast <to = 1> (m_int)"""
+
+_LIMITED = """highest_int = Constant <value_int: int = @limit> ()
+              highest = Cast <to = 1> (highest_int)
+              top = Min (last, highest)"""
 
 _FIRE = """fires = GreaterOrEqual (drive, one)
            emitted = Mul (y_level, step)
