@@ -218,7 +218,7 @@ _SIDE = """{sign}_raw = Div (two, {sign})
            {sign}_step = Where ({sign}_dead, zero, {sign})"""
 
 _CAPPED = """bound = Constant <value_float: float = @bound> ()
-             u = Clip (x, , bound)"""
+             u = Min (x, bound)"""
 
 _DRIVE: dict[Sides, str] = {
     "both": """minus_inverse = Neg (negative_inverse)
