@@ -9,8 +9,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Parameter, Sides
-from snnc.ir.node import Array
+from snnc.ir.neuron import LARGEST_COUNT, NeuronModel, Parameter
+from snnc.ir.node import Array, Sides
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
@@ -120,6 +120,27 @@ class SFN(NeuronModel):
     def wider(self) -> SFN | None:
         wider = replace(self, M=MAX_M)
         return wider if self.levels == "dense" and wider.top > self.top else None
+
+    def at_most(self, count: int) -> SFN:
+        if self.top <= count:
+            return self
+        if self.levels not in WITHOUT_GAPS:
+            raise CompileError(
+                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
+                f"spike counts up to {count}",
+                help=f"a smaller M ({self._largest_m(count)}), dense levels, or float synapses",
+            )
+        if replace(self, M=self.M - 1, limit=0).top >= LARGEST_COUNT["positive"]:
+            raise CompileError(
+                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
+                f"spike counts up to {LARGEST_COUNT['positive']}",
+                help="leave M out: every level that fits is taken; or float synapses",
+            )
+        return replace(self, limit=count)
+
+    def _largest_m(self, count: int) -> int:
+        fitting = (m for m in range(self.M, 0, -1) if replace(self, M=m).top <= count)
+        return next(fitting, 1)
 
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
