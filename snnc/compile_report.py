@@ -11,7 +11,7 @@ from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.passes.calibration import Calibration
-from snnc.search.grid import Choice
+from snnc.search.grid import GRID, Choice
 from snnc.shards import missing
 
 RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
@@ -72,6 +72,13 @@ def _widened(asked: NeuronModel, taken: NeuronModel, fidelity: float) -> str:
     )
 
 
+def _fine(choice: Choice, fidelity: float) -> str:
+    return (
+        f"no lambda from {GRID[-1]:g} on keeps {fidelity:g}: {choice.scale:.3g} was taken, which "
+        "costs many spikes"
+    )
+
+
 def warnings_of(
     graph: Graph,
     choice: Choice | None,
@@ -83,6 +90,8 @@ def warnings_of(
 ) -> list[str]:
     """What the user should know about a spiking network besides its numbers."""
     found = [] if taken == requested else [_widened(requested, taken, fidelity)]
+    if not found and choice is not None and choice.scale < GRID[-1]:
+        found.append(_fine(choice, fidelity))
     if choice is not None and choice.samples < FEW_SAMPLES:
         found.append(
             f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"

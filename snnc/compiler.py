@@ -157,12 +157,12 @@ def compile(
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
-    the network's own at `fidelity`. widen: give the neuron more levels where no lambda does (None:
-    if the neuron is passed by name). percentile: p of the thresholds (spec 2.3). polarity: a step
-    for each sign, or one for both (None: for both with integer synapses). synapses: 'int8' for
-    8-bit weights, spike counts of 8 bits and so at most 127, or 255 where only positive spikes
-    exist. keep: patterns of node names that stay analog. verify: check on random data that no
-    rewriting of the network changes its outputs. Raises CompileError.
+    the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
+    levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
+    (spec 2.3). polarity: a step for each sign, or one for both (None: for both with integer
+    synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at most 127, or 255
+    where only positive spikes exist. keep: patterns of node names that stay analog. verify: check
+    on random data that no rewriting of the network changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
@@ -193,8 +193,8 @@ def compile(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
         )
         choose = partial(choose, polarity=polarity, synapses=synapses)
-        may_widen = widen or (widen is None and by_name)
-        widest = neuron.wider() if may_widen and synapses == "float" else None
+        finer = neuron.wider() if synapses == "float" else neuron  # 8 bits hold no more levels
+        widest = finer if widen or (widen is None and by_name) else None
         neuron, choice = _chosen(neuron, widest, choose, watch)
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses)
@@ -231,7 +231,8 @@ def _chosen(
     choose: Callable[..., Choice],
     watch: Watch,
 ) -> tuple[NeuronModel, Choice]:
-    """The scale factor for `neuron`; where none is good enough, `wider` if a finer one is."""
+    """The scale factor for `neuron`; where none is good enough, `wider` with a finer one if that
+    is."""
 
     def progress(done: int) -> None:
         watch.progress("choosing lambda", done, len(GRID))
@@ -241,7 +242,7 @@ def _chosen(
         return neuron, choice
 
     def finer(done: int) -> None:
-        watch.progress("choosing lambda for more levels", done, len(FINE_GRID))
+        watch.progress("choosing a finer lambda", done, len(FINE_GRID))
 
     second = choose(neuron=wider, progress=finer, grid=FINE_GRID)
     return (wider, second) if second.reached else (neuron, choice)

@@ -85,20 +85,15 @@ def test_nearest_integers() -> None:
     weights = arrays(2, w=(6, 40))["w"]
     weights[3] = 0
     weights[4] *= 1e-42
-    integers, scales = nearest(weights, np.ones(40))
+    integers, scales = nearest(weights)
     assert integers.dtype == np.int8 and scales.dtype == np.float32
     assert integers.min() >= -127
     assert scales[3] == 1 and not integers[3].any()
     assert scales[4] >= np.finfo(np.float32).tiny
-    plain = np.abs(weights).max(axis=1, keepdims=True) / 127
-    bound = np.square(weights - np.rint(weights / np.where(plain, plain, 1)) * plain).sum(axis=1)
-    assert (np.square(integers * scales[:, None] - weights).sum(axis=1) <= bound * 1.001).all()
-
-
-def test_the_scale_clips_a_weight_whose_input_hardly_matters() -> None:
-    weights = np.array([[100.0, 1.3, -0.77, 0.41]], np.float32)
-    _, scales = nearest(weights, np.array([1e-9, 1.0, 1.0, 1.0]))
-    assert scales[0] < 60 / 127
+    errors = np.abs(integers * scales[:, None] - weights)
+    assert (errors <= scales[:, None] * 0.50001).all()
+    others = [0, 1, 2, 5]
+    assert (np.abs(integers[others].astype(int)).max(axis=1) == 127).all()
 
 
 def test_sequential_rounding_changes_the_output_less_on_inputs_it_did_not_see() -> None:
@@ -106,7 +101,7 @@ def test_sequential_rounding_changes_the_output_less_on_inputs_it_did_not_see() 
     seen, unseen = correlated(2000, 64), correlated(500, 64, seed=9)
     errors = {}
     for name, (integers, scales) in {
-        "nearest": nearest(weights, np.square(seen).sum(axis=0)),
+        "nearest": nearest(weights),
         "sequential": sequential(weights, seen.T @ seen),
     }.items():
         assert np.abs(integers.astype(int)).max() <= 127
@@ -121,7 +116,7 @@ def test_sequential_rounding_never_loses_on_the_inputs_it_saw(count: int) -> Non
     weights[2] = 0
     x = correlated(count, 300)
     moments = x.T @ x
-    plain, scales = nearest(weights, np.diag(moments))
+    plain, scales = nearest(weights)
     found, same = sequential(weights, moments)
     assert np.array_equal(scales, same)
     assert (

@@ -18,7 +18,7 @@ from snnc.runtime import Session, batch_size, shape_name
 Rounding: TypeAlias = Literal["nearest", "sequential"]
 
 WIDEST = 5000
-"""Inputs of a neuron up to which second moments are kept; beyond, each input's mean square."""
+"""Inputs of a layer up to which second moments are kept; beyond, weights round to the nearest."""
 
 MEGABYTES = 256
 """Second moments held at a time; more layers need another run over the samples."""
@@ -52,16 +52,23 @@ class QuantizeSynapses:
                 layers.setdefault((found.weights, found.axis, found.groups), []).append(found)
         made: dict[Key, tuple[Array, Array]] = {}
         for part in _parts(graph, layers.values()):
-            moments = self._moments(graph, [layer for shared in part for layer in shared])
+            every = [layer for shared in part for layer in shared]
+            moments = self._moments(graph, [one for one in every if self._uses(graph, one)])
             for shared in part:
                 one = shared[0]
                 made[one.weights, one.axis, one.groups] = self._integers(graph, shared, moments)
                 self.progress(len(made), len(layers))
         return _with_integers(graph, layers, made)
 
+    def _uses(self, graph: Graph, layer: IntegerWeights) -> bool:
+        """Whether the rounding of a layer looks at its inputs."""
+        return self.rounding == "sequential" and _matrix(graph, layer).shape[-1] <= WIDEST
+
     def _moments(self, graph: Graph, layers: Sequence[IntegerWeights]) -> dict[Source, Array]:
-        """Second moments [groups, K, K] of every source, or summed squares [groups, K]."""
+        """Second moments [groups, K, K] of every source."""
         by_source = {layer.source: layer for layer in layers}
+        if not by_source:
+            return {}
         values = tuple(dict.fromkeys(layer.spikes for layer in by_source.values()))
         results = tuple(layer.op.outputs[0] for layer in by_source.values())
         session = Session(graph, taps=values, shapes_of=results)
@@ -74,7 +81,8 @@ class QuantizeSynapses:
                 width = _matrix(graph, layer).shape[-1]
                 limit = max(1, round(max(ROWS, 2 * width) * share))
                 out = tuple(int(d) for d in tapped[shape_name(layer.op.outputs[0])])
-                new = _second_moments(layer.rows(tapped[layer.spikes], out, limit), width)
+                rows = layer.rows(tapped[layer.spikes], out, limit)
+                new = np.swapaxes(rows, 1, 2) @ rows
                 moments[source] = moments[source] + new if source in moments else new
         return moments
 
@@ -84,27 +92,18 @@ class QuantizeSynapses:
         """Integer weights in the shape of the weights, and scales [output channels]."""
         layer = shared[0]
         weights = _matrix(graph, layer)
-        total = sum((moments[one.source] for one in shared[1:]), moments[layer.source])
-        integers, scales = [], []
-        for matrix, moment in zip(weights, total, strict=True):
-            if self.rounding == "nearest" or moment.ndim == 1:
-                found = nearest(matrix, moment if moment.ndim == 1 else np.diag(moment))
-            else:
-                found = sequential(matrix, moment)
-            integers.append(found[0])
-            scales.append(found[1])
-        restored = layer.restored(np.stack(integers), graph.consts[layer.weights])
-        return restored, np.concatenate(scales)
+        if layer.source in moments:
+            total = sum((moments[one.source] for one in shared[1:]), moments[layer.source])
+            found = [sequential(w, m) for w, m in zip(weights, total, strict=True)]
+        else:
+            found = [nearest(w) for w in weights]
+        integers = np.stack([integers for integers, _ in found])
+        restored = layer.restored(integers, graph.consts[layer.weights])
+        return restored, np.concatenate([scales for _, scales in found])
 
 
 def _matrix(graph: Graph, layer: IntegerWeights) -> Array:
     return layer.matrix(graph.consts[layer.weights])
-
-
-def _second_moments(rows: Array, width: int) -> Array:
-    if width > WIDEST:
-        return np.asarray(np.square(rows).sum(axis=1))
-    return np.asarray(np.swapaxes(rows, 1, 2) @ rows)
 
 
 def _parts(
@@ -117,7 +116,7 @@ def _parts(
     for shared in layers:
         groups, _, width = _matrix(graph, shared[0]).shape
         new = {layer.source for layer in shared} - sources
-        size = 4 * groups * width * (width if width <= WIDEST else 1) * len(new)
+        size = 4 * groups * width * (width if width <= WIDEST else 0) * len(new)
         if part and held + size > MEGABYTES * 2**20:
             yield part
             part, sources, held = [], set(), 0

@@ -9,42 +9,33 @@ from snnc.ir.node import Array
 LARGEST = 127
 """Integer weights lie in -127..127, so that the negative of each exists."""
 
-_CLIPPINGS = np.linspace(1.0, 0.55, 16)
-"""Shares of a channel's largest weight that the largest integer may stand for."""
-
 _DAMPING = 0.01
 """Added to the diagonal of the second moments, as a share of its mean."""
 
 _BLOCK = 128
 
 
-def nearest(weights: Array, importance: Array) -> tuple[Array, Array]:
-    """Integers [N, K] and scales [N] with the least sum of importance x squared error.
+def nearest(weights: Array) -> tuple[Array, Array]:
+    """Integers [N, K] and scales [N]; weights [N, K], one row an output channel.
 
-    weights: [N, K], one row an output channel; importance: [K], of each input. A channel without
-    weights has scale 1.
+    127 stands for a channel's largest weight: clipping it gained nothing (docs/integer.md). A
+    channel without weights has scale 1; no scale is too small to be a normal number.
     """
     largest = np.abs(weights).max(axis=1, initial=0.0)
-    best = np.full(len(weights), np.inf)
-    scales = np.ones(len(weights), np.float32)
-    for clipping in _CLIPPINGS:
-        tried = _scale(largest * clipping / LARGEST)
-        error = np.square(weights - _rounded(weights, tried) * tried[:, None]) @ importance
-        better = error < best
-        best, scales = np.where(better, error, best), np.where(better, tried, scales)
+    scales = np.maximum((largest / LARGEST).astype(np.float32), np.finfo(np.float32).tiny)
     scales = np.where(largest > 0, scales, np.float32(1))
-    return _rounded(weights, scales).astype(np.int8), scales
+    return _rounded(weights, scales[:, None]).astype(np.int8), scales
 
 
 def sequential(weights: Array, moments: Array) -> tuple[Array, Array]:
-    """Integers and scales as by `nearest`, but each input's rounding makes up for those before.
+    """As `nearest`, but the rounding at each input makes up for that at the inputs before.
 
     moments: X^T X [K, K] of the inputs. The error of an input is spread over those not yet rounded
     so that the output changes least (optimal brain quantisation, column by column: Frantar et al.,
     arXiv 2210.17323), inputs of most weight first. A channel that loses by it keeps the nearest.
     """
     diagonal = np.diag(moments).astype(np.float64)
-    plain, scales = nearest(weights, diagonal)
+    plain, scales = nearest(weights)
     order = np.argsort(-diagonal, kind="stable")
     upper = _inverse_factor(moments[np.ix_(order, order)])
     if upper is None:
@@ -63,13 +54,8 @@ def output_error(weights: Array, integers: Array, scales: Array, moments: Array)
     return np.asarray(np.einsum("nk,nk->n", error @ moments, error, dtype=np.float64))
 
 
-def _scale(wanted: Array) -> Array:
-    """Scales in float32, none of them too small to be a normal number."""
-    return np.maximum(wanted.astype(np.float32), np.finfo(np.float32).tiny)
-
-
 def _rounded(weights: Array, scales: Array) -> Array:
-    return np.clip(np.rint(weights / scales[:, None]), -LARGEST, LARGEST)
+    return np.asarray(np.clip(np.rint(weights / scales), -LARGEST, LARGEST))
 
 
 def _inverse_factor(moments: Array) -> Array | None:
@@ -91,7 +77,7 @@ def _compensated(weights: Array, scales: Array, upper: Array) -> Array:
         end = min(start + _BLOCK, width)
         errors = np.empty((len(weights), end - start))
         for k in range(start, end):
-            integers = np.clip(np.rint(left[:, k] / scales), -LARGEST, LARGEST)
+            integers = _rounded(left[:, k], scales)
             found[:, k] = integers
             errors[:, k - start] = (left[:, k] - integers * scales) / upper[k, k]
             left[:, k + 1 : end] -= errors[:, k - start, None] * upper[k, k + 1 : end]

@@ -21,7 +21,7 @@ GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 """Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
 
 FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.005, 5))
-"""Smaller ones, for neurons of more levels."""
+"""Smaller ones, where none of those is fine enough."""
 
 BATCH = 32
 
