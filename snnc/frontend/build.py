@@ -20,8 +20,8 @@ from snnc.frontend.onnx_errors import refusals_of_onnx
 from snnc.frontend.opset import to_opset
 from snnc.frontend.read import read, without_weights
 from snnc.frontend.sequences import take_sequences_apart
-from snnc.ir.functions import DOMAIN, FUNCTIONS
-from snnc.ir.graph import Graph, Stage
+from snnc.ir.functions import FUNCTIONS
+from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.neuron import neuron_models
 from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Node, Op
 from snnc.ir.parse import make_node

@@ -8,8 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, defs
 
 from snnc.errors import CompileError, RefusedNode
-from snnc.ir.functions import DOMAIN, FUNCTIONS
-from snnc.ir.graph import OPSET
+from snnc.ir.functions import FUNCTIONS
+from snnc.ir.graph import DOMAIN, OPSET
 
 ONNX_DOMAINS = ("", "ai.onnx")
 """Both names of the default domain."""

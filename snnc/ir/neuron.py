@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_type_hints
 
 import numpy as np
 
 from snnc.errors import CompileError, unknown_name
-from snnc.ir.node import Array, Statistics
+from snnc.ir.node import Array, Sides, Statistics
 
-Sides: TypeAlias = Literal["both", "positive", "negative", "silent"]
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
+
+ZERO_POINT: Mapping[Sides, int] = {"both": 128, "positive": 0, "negative": 128, "silent": 0}
+"""What 8-bit spike counts are stored plus."""
 
 _REGISTRY: dict[str, type[NeuronModel]] = {}
 
@@ -44,6 +47,18 @@ class NeuronModel(ABC):
     @abstractmethod
     def function(self, sides: Sides) -> tuple[str, str]:
         """Name and ONNX text body (opset 21) of the operation for the branches that are alive."""
+
+    @abstractmethod
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        """The same with the spike count as result: uint8, signed count + ZERO_POINT[sides].
+
+        For models whose counts fit 8 bits.
+        """
+
+    @property
+    @abstractmethod
+    def top(self) -> int:
+        """The largest spike count."""
 
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Parameter, Sides
-from snnc.ir.node import Array
+from snnc.ir.neuron import ZERO_POINT, NeuronModel, Parameter
+from snnc.ir.node import Array, Sides
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
@@ -133,13 +133,27 @@ class SFN(NeuronModel):
         return np.maximum(inside, magnitude - self.top * step)
 
     def function(self, sides: Sides) -> tuple[str, str]:
+        if sides == "silent":
+            return self._name(sides), "shape = Shape (x)\n y = ConstantOfShape (shape)"
+        return self._name(sides), "\n".join([self._decision(sides), _STEP[sides], _EMIT])
+
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        name = f"{self._name(sides)}Count"
+        if sides == "silent":
+            zeros = "ConstantOfShape <value: tensor = uint8[1] {0}>"
+            return name, f"shape = Shape (x)\n y = {zeros} (shape)"
+        zero_point = f"zero_point = Constant <value_float = {float(ZERO_POINT[sides])}> ()"
+        return name, "\n".join([self._decision(sides), _SIGNED[sides], zero_point, _COUNT])
+
+    def _name(self, sides: Sides) -> str:
         capped = "Capped" if np.isfinite(self.bound) else ""
         limited = "Limited" if self.limit else ""
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
-        name += f"{capped}{limited}"
-        if sides == "silent":
-            return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
-        return name, "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRE])
+        kind = f"{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        return f"Sfn{kind}{capped}{limited}"
+
+    def _decision(self, sides: Sides) -> str:
+        """Level `y_level`, and whether it fires."""
+        return "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRES])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
@@ -152,7 +166,7 @@ class SFN(NeuronModel):
         return f"{lines}\n{_LIMITED}" if self.limit else lines
 
     def _drive(self, sides: Sides) -> str:
-        """Size of the input in half steps of its own sign, and the signed step to emit."""
+        """Size of the input in half steps of its own sign."""
         lines = []
         for sign in ("positive", "negative"):
             if sides in (sign, "both"):
@@ -169,21 +183,17 @@ class SFN(NeuronModel):
             lines.append(
                 f"""below = Less ({u}, zero)
                     inverse = Where (below, negative_inverse, positive_inverse)
-                    minus = Neg (negative)
-                    step = Where (below, minus, positive)
                     size = Abs ({u})
                     drive = Mul (size, inverse)"""
             )
         elif sides == "positive":
             lines.append(
-                f"""step = Identity (positive)
-                    size = Max ({u}, zero)
+                f"""size = Max ({u}, zero)
                     drive = Mul (size, positive_inverse)"""
             )
         else:
             lines.append(
-                f"""step = Neg (negative)
-                    mirrored = Neg ({u})
+                f"""mirrored = Neg ({u})
                     size = Max (mirrored, zero)
                     drive = Mul (size, negative_inverse)"""
             )
@@ -235,9 +245,28 @@ _LIMITED = """highest_int = Constant <value_int: int = @limit> ()
               highest = Cast <to = 1> (highest_int)
               top = Min (last, highest)"""
 
-_FIRE = """fires = GreaterOrEqual (drive, one)
-           emitted = Mul (y_level, step)
+_FIRES = "fires = GreaterOrEqual (drive, one)"
+
+_STEP = {
+    "both": "minus = Neg (negative)\n step = Where (below, minus, positive)",
+    "positive": "step = Identity (positive)",
+    "negative": "step = Neg (negative)",
+}
+"""The signed step that a spike emits."""
+
+_EMIT = """emitted = Mul (y_level, step)
            y = Where (fires, emitted, zero)"""
+
+_SIGNED = {
+    "both": "mirror = Neg (y_level)\n signed = Where (below, mirror, y_level)",
+    "positive": "signed = Identity (y_level)",
+    "negative": "signed = Neg (y_level)",
+}
+"""The level with the sign of the input."""
+
+_COUNT = """counted = Where (fires, signed, zero)
+            shifted = Add (counted, zero_point)
+            y = Cast <to = 2> (shifted)"""
 
 
 def _inverse(step: float | Array) -> Array:
