@@ -162,7 +162,7 @@ def test_convolution(
         "group": 1,
         **given,
     }
-    consts = {
+    consts: dict[str, Array] = {
         "w": rng.integers(-128, 128, kernel).astype(np.int8),
         "scale": rng.uniform(0.001, 0.01, kernel[0]).astype(np.float32),
         "bias": rng.normal(size=kernel[0]).astype(np.float32),
@@ -203,7 +203,12 @@ def convolution(x: Array, w: Array, attrs: Mapping[str, Attribute]) -> Array:
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [((3, 5), (5, 4)), ((2, 3, 6, 5), (2, 3, 5, 4)), ((2, 1, 6, 5), (3, 5, 4)), ((6, 5), (2, 5, 1))],
+    [
+        ((3, 5), (5, 4)),
+        ((2, 3, 6, 5), (2, 3, 5, 4)),
+        ((2, 1, 6, 5), (3, 5, 4)),
+        ((6, 5), (2, 5, 1)),
+    ],
 )
 @pytest.mark.parametrize("trans_b", [0, 1])
 def test_product(left: tuple[int, ...], right: tuple[int, ...], trans_b: int) -> None:
@@ -217,14 +222,15 @@ def test_product(left: tuple[int, ...], right: tuple[int, ...], trans_b: int) ->
     np.testing.assert_array_equal(found, sums.astype(np.float32) * scale)
 
 
+NEURONS: list[tuple[SFN | None, Sides]] = [
+    (None, "silent"),
+    (SFN(M=8, limit=127), "both"),
+    (SFN(M=6, rule="eq11", bound=2.0), "positive"),
+]
 FUSED = [
     Composed("SpikeLinear", add, act, model, sides, model is not None)
     for add, act in itertools.product((False, True), repeat=2)
-    for model, sides in (
-        (None, "silent"),
-        (SFN(M=8, limit=127), "both"),
-        (SFN(M=6, rule="eq11", bound=2.0), "positive"),
-    )
+    for model, sides in NEURONS
 ]
 
 
@@ -235,7 +241,7 @@ def test_what_is_fused_behind_a_drive(made: Composed) -> None:
     consts = linear_constants(rng)
     wanted = linear(feeds["x"], consts, 128)
     if made.add:
-        feeds["addend"] = rng.normal(size=wanted.shape).astype(np.float32)
+        feeds["addend"] = np.asarray(rng.normal(size=wanted.shape), np.float32)
         wanted = wanted + feeds["addend"]
     if made.gelu:
         wanted = gelu(wanted)
@@ -265,8 +271,8 @@ def test_a_float_convolution_with_its_neuron() -> None:
     }
     found = run(made, feeds, consts, attrs)
     driven = convolution(feeds["x"].astype(np.float64), consts["w"].astype(np.float64), attrs)
-    driven = driven + consts["bias"][:, None, None] + feeds["addend"]
-    near = np.abs(driven / step - np.floor(driven / step) - 0.5) < 1e-4
+    driven = np.asarray(driven + consts["bias"][:, None, None] + feeds["addend"])
+    near: Array = np.abs(driven / step - np.floor(driven / step) - 0.5) < 1e-4
     wanted = model.step(driven.astype(np.float32), step)
     np.testing.assert_allclose(found[~near], wanted[~near], rtol=1e-6)
     assert near.mean() < 0.01

@@ -54,6 +54,12 @@ class Composed:
         return (*drive, *(("addend",) if self.add else ()), *steps)
 
 
+def is_drive(name: str) -> bool:
+    """Whether an operation of domain ai.snnc of this name is a drive that no neuron follows."""
+    found = _NAME.fullmatch(name)
+    return found is not None and bool(found[1]) and not found[4] and not found[5]
+
+
 def composed(op: Op) -> Composed | None:
     """What an operation is made of; None if it is not of this kind, or none that snnc knows."""
     domain, _, name = op.op_type.rpartition(".")

@@ -93,9 +93,8 @@ _UNSIGNED = f"""{_zero_point("x_zero", "zero_point")}
                 w_shifted = Add (w_wide, half_range)
                 w_unsigned = Cast <to = 2> (w_shifted)"""
 
-_CONV = (
-    "strides: ints = @strides, pads: ints = @pads, dilations: ints = @dilations, group: int = @group"
-)
+_CONV = """strides: ints = @strides, pads: ints = @pads,
+           dilations: ints = @dilations, group: int = @group"""
 
 _BY_CHANNEL = """spatial = Shape <start = 2> (w)
                  ones = Div (spatial, spatial)

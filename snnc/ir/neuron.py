@@ -16,6 +16,9 @@ from snnc.ir.node import Array, Sides, Statistics
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
 
+LARGEST_COUNT: Mapping[Sides, int] = {"both": 127, "negative": 127, "positive": 255, "silent": 255}
+"""Spike counts that 8 bits hold: with a sign, and where only positive spikes exist."""
+
 ZERO_POINT: Mapping[Sides, int] = {"both": 128, "positive": 0, "negative": 128, "silent": 0}
 """What 8-bit spike counts are stored plus."""
 
@@ -54,6 +57,10 @@ class NeuronModel(ABC):
 
         For models whose counts fit 8 bits.
         """
+
+    def fuses(self, sides: Sides) -> bool:
+        """Whether kernels decide the count of such neurons right behind an integer layer."""
+        return False
 
     @property
     @abstractmethod

@@ -145,6 +145,9 @@ class SFN(NeuronModel):
         zero_point = f"zero_point = Constant <value_float = {float(ZERO_POINT[sides])}> ()"
         return name, "\n".join([self._decision(sides), _SIGNED[sides], zero_point, _COUNT])
 
+    def fuses(self, sides: Sides) -> bool:
+        return self.levels == "dense" and sides in ("both", "positive")
+
     def _name(self, sides: Sides) -> str:
         capped = "Capped" if np.isfinite(self.bound) else ""
         limited = "Limited" if self.limit else ""
