@@ -29,6 +29,7 @@ from snnc.ir.neuron import (
     neuron_models,
 )
 from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Sides, Statistics, Type, real
+from snnc.kernels import instruction_sets, using_instruction_set
 from snnc.neurons.sfn import MAX_M, SFN, WITHOUT_GAPS
 from snnc.runtime import Session
 
@@ -116,17 +117,30 @@ def run_evaluator(evaluator: ReferenceEvaluator, feeds: Mapping[str, Array]) -> 
 
 
 def implementations(graph: Graph, *, feed_steps: bool) -> dict[str, Run]:
-    """onnxruntime with and without optimisations, and ONNX's own evaluator, of a valid model."""
+    """onnxruntime with and without optimisations and with the native kernels of every instruction
+    set, and ONNX's own evaluator, of a valid model."""
     free = tuple(graph.consts) if feed_steps else ()
     model = export(graph, free=free).model
     onnx.checker.check_model(model, full_check=True)
-    optimized, plain = (Session(graph, free=free, optimize=on) for on in (True, False))
+    optimized, plain = (
+        Session(graph, free=free, optimize=on, kernels=False) for on in (True, False)
+    )
     evaluator = ReferenceEvaluator(model)
-    return {
+    return native(graph, free) | {
         "onnxruntime, optimised": lambda feeds: optimized.run(feeds)["y"],
         "onnxruntime, not optimised": lambda feeds: plain.run(feeds)["y"],
         "onnx.reference": lambda feeds: run_evaluator(evaluator, feeds),
     }
+
+
+def native(graph: Graph, free: tuple[str, ...]) -> dict[str, Run]:
+    """The native kernels of every instruction set that this machine has."""
+    runs: dict[str, Run] = {}
+    for name in instruction_sets():
+        with using_instruction_set(name):
+            session = Session(graph, free=free)
+        runs[f"kernels for {name}"] = lambda feeds, s=session: s.run(feeds)["y"]  # type: ignore[misc]
+    return runs
 
 
 @cache

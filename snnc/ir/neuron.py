@@ -20,6 +20,9 @@ Synapses: TypeAlias = Literal["float", "int8"]
 LARGEST_COUNT: Mapping[Sides, int] = {"both": 127, "negative": 127, "positive": 255, "silent": 255}
 """Spike counts that 8 bits hold: with a sign, and where only positive spikes exist."""
 
+ZERO_POINT: Mapping[Sides, int] = {"both": 128, "positive": 0, "negative": 128, "silent": 0}
+"""What 8-bit spike counts are stored plus."""
+
 _REGISTRY: dict[str, type[NeuronModel]] = {}
 
 
@@ -48,6 +51,22 @@ class NeuronModel(ABC):
     @abstractmethod
     def function(self, sides: Sides) -> tuple[str, str]:
         """Name and ONNX text body (opset 21) of the operation for the branches that are alive."""
+
+    @abstractmethod
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        """The same with the spike count as result: uint8, signed count + ZERO_POINT[sides].
+
+        For models whose counts fit 8 bits.
+        """
+
+    def fuses(self, sides: Sides) -> bool:
+        """Whether kernels decide the count of such neurons right behind an integer layer."""
+        return False
+
+    @property
+    @abstractmethod
+    def top(self) -> int:
+        """The largest spike count."""
 
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:
