@@ -1,0 +1,234 @@
+// A convolution with what follows it, as blocked products of packed weights and columns.
+//
+// A chunk is a range of positions of one image; a task is a chunk and a part of the output
+// channels. A thread gathers a chunk's columns once for the tasks of that chunk that it runs.
+#pragma once
+
+#include "conv_finish.hpp"
+#include "conv_pack.hpp"
+
+namespace snnc {
+
+void* scratch(size_t bytes, int slot);
+
+namespace SNNC_ISA {
+
+#if defined(__AVX512F__)
+constexpr size_t kTileRows = 8, kTileVectors = 3, kTilePositions = 14, kTileBlocks = 2;
+#else
+constexpr size_t kTileRows = 4, kTileVectors = 3, kTilePositions = 6, kTileBlocks = 2;
+#endif
+
+constexpr size_t kColumnWords = 80 << 10;  // of a chunk: they are to stay in the second cache
+constexpr size_t kRowDepth = 512, kPositionDepth = 256;  // weights of a tile stay in the first
+constexpr size_t kTasks = 16;
+constexpr int kColumnSlot = 3;
+
+inline size_t clamp(size_t n, size_t low, size_t high) {
+  return n < low ? low : n > high ? high : n;
+}
+
+template <class Product>
+ConvPlan plan(const ConvShape& s) {
+  const size_t n = s.output_area();
+  const size_t with_positions = up_to_multiple(n, kLanes) * up_to_multiple(s.outputs, kTileRows);
+  const size_t with_channels = n * up_to_multiple(s.outputs, kLanes);
+  ConvPlan p{};
+  p.positions_in_lanes = with_positions * 100 <= with_channels * 103;
+  const size_t unit = p.positions_in_lanes ? kTileVectors * kLanes : kTilePositions;
+  const size_t most = clamp(kColumnWords / depth_of<Product>(s), unit, 480);
+  p.chunks = parts_of(n, most / unit * unit);
+  p.chunk = up_to_multiple(parts_of(n, p.chunks), unit);
+  p.chunks = parts_of(n, p.chunk);
+  const size_t blocks = parts_of(s.outputs, kTileBlocks * kLanes);
+  const size_t chunks = s.batch * s.groups * p.chunks;
+  p.part = kTileBlocks * parts_of(blocks, clamp(kTasks / chunks, 1, blocks));
+  p.parts = parts_of(parts_of(s.outputs, kLanes), p.part);
+  p.tasks = chunks * p.parts;
+  return p;
+}
+
+// The columns of a chunk, gathered or where they lie in the image.
+struct Columns {
+  const uint32_t* words;
+  size_t stride;
+};
+
+// Sums of one tile's rows over a chunk, position by position or row by row.
+template <class Product>
+struct Products {
+  using Sum = typename Product::Sum;
+  using Tile = void (*)(const TileArguments<Sum>&);
+
+  const ConvShape& shape;
+  Columns columns;
+  size_t positions;
+  size_t depth = depth_of<Product>(shape);
+
+  // sums[row][position] of `rows` rows from `first` on, which lie in one block.
+  void rows(const uint32_t* weights, size_t first, size_t rows, Sum* sums, size_t stride) const {
+    const uint32_t* w =
+        weights + first / kLanes * block_words<Product>(shape) + first % kLanes;
+    for (size_t k = 0; k < depth; k += kRowDepth) {
+      const size_t part = depth - k < kRowDepth ? depth - k : kRowDepth;
+      for (size_t p = 0; p < positions; p += kTileVectors * kLanes) {
+        const size_t vectors = clamp(parts_of(positions - p, kLanes), 1, kTileVectors);
+        row_tile(rows, vectors)({w + k * Product::kHalves * kLanes, 0,
+                                 columns.words + k * columns.stride + p, columns.stride, part,
+                                 sums + p, stride, k != 0});
+      }
+    }
+  }
+
+  // sums[position][row] of `blocks` whole blocks from `first` on.
+  void blocks(const uint32_t* weights, size_t first, size_t blocks, Sum* sums,
+              size_t stride) const {
+    const size_t block = block_words<Product>(shape);
+    const size_t tiles = parts_of(positions, kTilePositions);
+    for (size_t k = 0; k < depth; k += kPositionDepth) {
+      const size_t part = depth - k < kPositionDepth ? depth - k : kPositionDepth;
+      for (size_t i = 0; i < tiles; ++i) {
+        const size_t p = i * positions / tiles, end = (i + 1) * positions / tiles;
+        position_tile(end - p, blocks)(
+            {weights + first * block + k * Product::kHalves * kLanes, block,
+             columns.words + k * columns.stride + p, columns.stride, part, sums + p * stride,
+             stride, k != 0});
+      }
+    }
+  }
+
+ private:
+  template <int kRows>
+  static Tile row_tile(size_t vectors) {
+    static constexpr Tile tiles[] = {tile_of_rows<Product, kRows, 1>,
+                                     tile_of_rows<Product, kRows, 2>,
+                                     tile_of_rows<Product, kRows, 3>};
+    return tiles[vectors - 1];
+  }
+  static Tile row_tile(size_t rows, size_t vectors) {
+    if (rows > 4) return row_tile<kTileRows>(vectors);
+    if (rows > 2) return row_tile<4>(vectors);
+    return rows == 2 ? row_tile<2>(vectors) : row_tile<1>(vectors);
+  }
+
+  template <int... kPositions>
+  static Tile position_tile(size_t positions, size_t blocks,
+                            std::integer_sequence<int, kPositions...>) {
+    static constexpr Tile tiles[][kTileBlocks] = {{tile_of_positions<Product, kPositions + 1, 1>,
+                                                   tile_of_positions<Product, kPositions + 1, 2>}...};
+    return tiles[positions - 1][blocks - 1];
+  }
+  static Tile position_tile(size_t positions, size_t blocks) {
+    return position_tile(positions, blocks, std::make_integer_sequence<int, kTilePositions>{});
+  }
+};
+
+// Where a task works, as numbers of things.
+struct TaskPlace {
+  size_t group, chunk, position, positions, block, blocks;  // group: over all images
+};
+
+inline TaskPlace place_of(const ConvShape& s, const ConvPlan& p, size_t task) {
+  TaskPlace t{};
+  const size_t part = task % p.parts;
+  t.chunk = task / p.parts;
+  t.group = t.chunk / p.chunks;
+  t.position = t.chunk % p.chunks * p.chunk;
+  t.positions = clamp(s.output_area() - t.position, 0, p.chunk);
+  const size_t blocks = parts_of(s.outputs, kLanes);
+  t.block = part * p.part;
+  t.blocks = clamp(blocks - t.block, 0, p.part);
+  return t;
+}
+
+// Sizes of a task's scratch memory, in words.
+struct Workspace {
+  size_t column_stride, columns, sum_stride, sums;
+  template <class Product>
+  static Workspace of(const ConvShape& s, const ConvPlan& p) {
+    Workspace w{};
+    const size_t vectors = parts_of(p.chunk, kLanes);
+    w.column_stride = (vectors | 1) * kLanes;  // odd, so that rows spread over the cache
+    w.columns = depth_of<Product>(s) * w.column_stride + kTileVectors * kLanes;
+    w.sum_stride = (parts_of(p.chunk, kTileVectors * kLanes) * kTileVectors) * kLanes;
+    w.sums = kTileBlocks * kLanes * w.sum_stride;
+    return w;
+  }
+};
+
+template <class Product>
+Columns columns_of(const ConvShape& s, const ConvPlan& p, const TaskPlace& t,
+                   const uint32_t* image, uint32_t* memory, const Workspace& w, uint64_t run) {
+  const Image planes = image_of<Product>(s);
+  const size_t group_words = planes.planes * planes.area();
+  const uint32_t* group = image + t.group * group_words;
+  const size_t words = image_words<Product>(s);
+  const uint32_t* end = image + (words ? words : s.batch * s.groups * group_words);
+  const size_t read = p.positions_in_lanes ? up_to_multiple(t.positions, kLanes) : t.positions;
+  if (s.pointwise() && group + (planes.planes - 1) * planes.area() + t.position + read <= end)
+    return {group + t.position, planes.area()};
+  thread_local struct {
+    uint64_t run;
+    size_t chunk;
+  } gathered = {0, 0};
+  if (gathered.run != run || gathered.chunk != t.chunk) {
+    Piece* pieces = reinterpret_cast<Piece*>(memory + w.columns + 2 * w.sums);
+    fill_columns<Product>(s, group, end, t.position, t.positions, memory, w.column_stride, pieces);
+    gathered = {run, t.chunk};
+  }
+  return {memory, w.column_stride};
+}
+
+// run: not 0, and another for every call.
+template <class Product>
+void run(const ConvShape& s, const ConvPlan& p, const uint32_t* weights, const void* image,
+         const ConvFinish& f, uint64_t run, size_t task) {
+  using Sum = typename Product::Sum;
+  using Affine = std::conditional_t<sizeof(typename Product::Input) == 1, ScaleAndBias, Bias>;
+  const TaskPlace t = place_of(s, p, task);
+  const Workspace w = Workspace::of<Product>(s, p);
+  auto* memory = static_cast<uint32_t*>(scratch(
+      (w.columns + 2 * w.sums) * sizeof(uint32_t) + p.chunk * sizeof(Piece), kColumnSlot));
+  const Products<Product> products{
+      s, columns_of<Product>(s, p, t, static_cast<const uint32_t*>(image), memory, w, run),
+      t.positions};
+  Sum* sums = reinterpret_cast<Sum*>(memory + w.columns);
+  Sum* turned = sums + w.sums;
+  const size_t group = t.group % s.groups, area = s.output_area();
+  const uint32_t* group_weights =
+      weights + group * parts_of(s.outputs, kLanes) * block_words<Product>(s);
+  const auto finish = [&](size_t first, size_t count, Sum* rows) {
+    for (size_t r = 0; r < count; ++r) {
+      const size_t place = (t.group * s.outputs + first + r) * area + t.position;
+      const size_t channel = group * s.outputs + first + r;
+      const float* drive = drive_row<Affine>(rows + r * w.sum_stride, t.positions, channel,
+                                             f.addend ? f.addend + place : nullptr, f);
+      finish_row(drive, t.positions, channel, place, f);
+    }
+  };
+  const size_t end = clamp((t.block + t.blocks) * kLanes, 0, s.outputs);
+  const size_t step = p.positions_in_lanes ? kTileRows : kTileBlocks * kLanes;
+  for (size_t row = t.block * kLanes; row < end; row += step) {
+    const size_t rows = clamp(end - row, 0, step);
+    if (p.positions_in_lanes) {
+      products.rows(group_weights, row, rows, sums, w.sum_stride);
+      finish(row, rows, sums);
+      continue;
+    }
+    const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
+    products.blocks(group_weights, row / kLanes, blocks, turned, width);
+    for (size_t i = 0; i < t.positions; i += kLanes)
+      for (size_t b = 0; b < width; b += kLanes)
+        transpose_square(turned + i * width + b, width, sums + b * w.sum_stride + i, w.sum_stride);
+    finish(row, rows, sums);
+  }
+}
+
+template <class Product>
+constexpr ConvKernels conv_kernels() {
+  return {weight_words<Product>, pack_weights<Product>, image_words<Product>, image_tasks<Product>,
+          fill_image<Product>,   plan<Product>,         run<Product>};
+}
+
+}  // namespace SNNC_ISA
+}  // namespace snnc
