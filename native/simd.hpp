@@ -1,0 +1,66 @@
+// Vectors of the instruction set that this translation unit is compiled for (GCC and Clang).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef SNNC_ISA
+#error "compile kernels.cc with -DSNNC_ISA=<name of the instruction set>"
+#endif
+
+namespace snnc {
+namespace SNNC_ISA {
+
+#if defined(__AVX512F__)
+constexpr size_t kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr size_t kVectorBytes = 32;
+#else
+constexpr size_t kVectorBytes = 16;
+#endif
+constexpr size_t kLanes = kVectorBytes / sizeof(float);
+
+typedef float Floats __attribute__((vector_size(kVectorBytes)));
+typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+
+inline Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+inline Floats all(float value) { return Floats{} + value; }
+inline Ints all(int32_t value) { return Ints{} + value; }
+
+inline Ints bits(Floats v) { return reinterpret_cast<Ints>(v); }
+inline Floats floats(Ints v) { return reinterpret_cast<Floats>(v); }
+// The smaller of the two; b where either is NaN.
+inline Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+inline Ints not_negative(Ints v) { return v > 0 ? v : Ints{}; }
+// Towards zero; NaN and what int32 cannot hold give some number that is not positive or the largest.
+inline Ints truncated(Floats v) { return __builtin_convertvector(v, Ints); }
+inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
+// The low byte of every lane.
+inline void store(uint8_t* p, Ints v) {
+  const Bytes low = __builtin_convertvector(v, Bytes);
+  std::memcpy(p, &low, sizeof low);
+}
+
+}  // namespace SNNC_ISA
+}  // namespace snnc
