@@ -4,12 +4,17 @@
 // channels. A thread gathers a chunk's columns once for the tasks of that chunk that it runs.
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
 #include "conv_finish.hpp"
 #include "conv_pack.hpp"
 
 namespace snnc {
 
 void* scratch(size_t bytes, int slot);
+// Whether this thread's columns are those of a chunk in a run; if not, they are taken to be now.
+bool holds_columns(uint64_t run, size_t chunk);
 
 namespace SNNC_ISA {
 
@@ -19,8 +24,8 @@ constexpr size_t kTileRows = 8, kTileVectors = 3, kTilePositions = 14, kTileBloc
 constexpr size_t kTileRows = 4, kTileVectors = 3, kTilePositions = 6, kTileBlocks = 2;
 #endif
 
-constexpr size_t kColumnWords = 80 << 10;  // of a chunk: they are to stay in the second cache
-constexpr size_t kRowDepth = 512, kPositionDepth = 256;  // weights of a tile stay in the first
+constexpr size_t kColumnWords = 192 << 10;  // of a chunk: they are to stay in the second cache
+constexpr size_t kMostPositions = 4000;
 constexpr size_t kTasks = 16;
 constexpr int kColumnSlot = 3;
 
@@ -36,7 +41,9 @@ ConvPlan plan(const ConvShape& s) {
   ConvPlan p{};
   p.positions_in_lanes = with_positions * 100 <= with_channels * 103;
   const size_t unit = p.positions_in_lanes ? kTileVectors * kLanes : kTilePositions;
-  const size_t most = clamp(kColumnWords / depth_of<Product>(s), unit, 480);
+  const ColumnLayout layout = ColumnLayout::of(s, image_of<Product>(s).planes);
+  const size_t fit = kColumnWords / layout.copies;
+  const size_t most = clamp(fit > layout.halo ? fit - layout.halo : 0, unit, kMostPositions);
   p.chunks = parts_of(n, most / unit * unit);
   p.chunk = up_to_multiple(parts_of(n, p.chunks), unit);
   p.chunks = parts_of(n, p.chunk);
@@ -48,10 +55,11 @@ ConvPlan plan(const ConvShape& s) {
   return p;
 }
 
-// The columns of a chunk, gathered or where they lie in the image.
+// The columns of a chunk, gathered or where they lie in the image; words of a position's depth
+// are at offsets from it.
 struct Columns {
   const uint32_t* words;
-  size_t stride;
+  const uint32_t* offsets;
 };
 
 // Sums of one tile's rows over a chunk, position by position or row by row.
@@ -69,14 +77,10 @@ struct Products {
   void rows(const uint32_t* weights, size_t first, size_t rows, Sum* sums, size_t stride) const {
     const uint32_t* w =
         weights + first / kLanes * block_words<Product>(shape) + first % kLanes;
-    for (size_t k = 0; k < depth; k += kRowDepth) {
-      const size_t part = depth - k < kRowDepth ? depth - k : kRowDepth;
-      for (size_t p = 0; p < positions; p += kTileVectors * kLanes) {
-        const size_t vectors = clamp(parts_of(positions - p, kLanes), 1, kTileVectors);
-        row_tile(rows, vectors)({w + k * Product::kHalves * kLanes, 0,
-                                 columns.words + k * columns.stride + p, columns.stride, part,
-                                 sums + p, stride, k != 0});
-      }
+    for (size_t p = 0; p < positions; p += kTileVectors * kLanes) {
+      const size_t vectors = clamp(parts_of(positions - p, kLanes), 1, kTileVectors);
+      row_tile(rows, vectors)(
+          {w, 0, columns.words + p, columns.offsets, depth, sums + p, stride});
     }
   }
 
@@ -85,15 +89,10 @@ struct Products {
               size_t stride) const {
     const size_t block = block_words<Product>(shape);
     const size_t tiles = parts_of(positions, kTilePositions);
-    for (size_t k = 0; k < depth; k += kPositionDepth) {
-      const size_t part = depth - k < kPositionDepth ? depth - k : kPositionDepth;
-      for (size_t i = 0; i < tiles; ++i) {
-        const size_t p = i * positions / tiles, end = (i + 1) * positions / tiles;
-        position_tile(end - p, blocks)(
-            {weights + first * block + k * Product::kHalves * kLanes, block,
-             columns.words + k * columns.stride + p, columns.stride, part, sums + p * stride,
-             stride, k != 0});
-      }
+    for (size_t i = 0; i < tiles; ++i) {
+      const size_t p = i * positions / tiles, end = (i + 1) * positions / tiles;
+      position_tile(end - p, blocks)({weights + first * block, block, columns.words + p,
+                                      columns.offsets, depth, sums + p * stride, stride});
     }
   }
 
@@ -141,17 +140,23 @@ inline TaskPlace place_of(const ConvShape& s, const ConvPlan& p, size_t task) {
   return t;
 }
 
-// Sizes of a task's scratch memory, in words.
+// A task's scratch memory, in words from its start.
 struct Workspace {
-  size_t column_stride, columns, sum_stride, sums;
+  size_t column_stride, sum_stride;
+  size_t sums, turned, offsets, pieces, bytes;
   template <class Product>
   static Workspace of(const ConvShape& s, const ConvPlan& p) {
     Workspace w{};
-    const size_t vectors = parts_of(p.chunk, kLanes);
-    w.column_stride = (vectors | 1) * kLanes;  // odd, so that rows spread over the cache
-    w.columns = depth_of<Product>(s) * w.column_stride + kTileVectors * kLanes;
-    w.sum_stride = (parts_of(p.chunk, kTileVectors * kLanes) * kTileVectors) * kLanes;
-    w.sums = kTileBlocks * kLanes * w.sum_stride;
+    const ColumnLayout layout = ColumnLayout::of(s, image_of<Product>(s).planes);
+    const size_t positions = up_to_multiple(p.chunk, kTileVectors * kLanes);
+    // odd in vectors, so that rows spread over the cache
+    w.column_stride = (parts_of(p.chunk + layout.halo, kLanes) | 1) * kLanes;
+    w.sum_stride = positions;
+    w.sums = layout.copies * w.column_stride + kTileVectors * kLanes;
+    w.turned = w.sums + kTileBlocks * kLanes * w.sum_stride;
+    w.offsets = w.turned + kTileBlocks * kLanes * w.sum_stride;
+    w.pieces = up_to_multiple(w.offsets + depth_of<Product>(s), 2);
+    w.bytes = w.pieces * sizeof(uint32_t) + (p.chunk + layout.halo) * sizeof(Piece);
     return w;
   }
 };
@@ -165,18 +170,16 @@ Columns columns_of(const ConvShape& s, const ConvPlan& p, const TaskPlace& t,
   const size_t words = image_words<Product>(s);
   const uint32_t* end = image + (words ? words : s.batch * s.groups * group_words);
   const size_t read = p.positions_in_lanes ? up_to_multiple(t.positions, kLanes) : t.positions;
-  if (s.pointwise() && group + (planes.planes - 1) * planes.area() + t.position + read <= end)
-    return {group + t.position, planes.area()};
-  thread_local struct {
-    uint64_t run;
-    size_t chunk;
-  } gathered = {0, 0};
-  if (gathered.run != run || gathered.chunk != t.chunk) {
-    Piece* pieces = reinterpret_cast<Piece*>(memory + w.columns + 2 * w.sums);
-    fill_columns<Product>(s, group, end, t.position, t.positions, memory, w.column_stride, pieces);
-    gathered = {run, t.chunk};
+  const bool in_place =
+      s.pointwise() && group + (planes.planes - 1) * planes.area() + t.position + read <= end;
+  if (!holds_columns(run, t.chunk)) {
+    fill_offsets<Product>(s, in_place ? planes.area() : w.column_stride, memory + w.offsets);
+    Piece* pieces = reinterpret_cast<Piece*>(memory + w.pieces);
+    if (!in_place)
+      fill_columns<Product>(s, group, end, t.position, t.positions, memory, w.column_stride,
+                            pieces);
   }
-  return {memory, w.column_stride};
+  return {in_place ? group + t.position : memory, memory + w.offsets};
 }
 
 // run: not 0, and another for every call.
@@ -187,24 +190,27 @@ void run(const ConvShape& s, const ConvPlan& p, const uint32_t* weights, const v
   using Affine = std::conditional_t<sizeof(typename Product::Input) == 1, ScaleAndBias, Bias>;
   const TaskPlace t = place_of(s, p, task);
   const Workspace w = Workspace::of<Product>(s, p);
-  auto* memory = static_cast<uint32_t*>(scratch(
-      (w.columns + 2 * w.sums) * sizeof(uint32_t) + p.chunk * sizeof(Piece), kColumnSlot));
+  auto* memory = static_cast<uint32_t*>(scratch(w.bytes, kColumnSlot));
   const Products<Product> products{
       s, columns_of<Product>(s, p, t, static_cast<const uint32_t*>(image), memory, w, run),
       t.positions};
-  Sum* sums = reinterpret_cast<Sum*>(memory + w.columns);
-  Sum* turned = sums + w.sums;
+  Sum* sums = reinterpret_cast<Sum*>(memory + w.sums);
+  Sum* turned = reinterpret_cast<Sum*>(memory + w.turned);
   const size_t group = t.group % s.groups, area = s.output_area();
   const uint32_t* group_weights =
       weights + group * parts_of(s.outputs, kLanes) * block_words<Product>(s);
-  const auto finish = [&](size_t first, size_t count, Sum* rows) {
-    for (size_t r = 0; r < count; ++r) {
-      const size_t place = (t.group * s.outputs + first + r) * area + t.position;
-      const size_t channel = group * s.outputs + first + r;
-      const float* drive = drive_row<Affine>(rows + r * w.sum_stride, t.positions, channel,
-                                             f.addend ? f.addend + place : nullptr, f);
-      finish_row(drive, t.positions, channel, place, f);
-    }
+  const size_t n = t.positions;
+  const auto finish = [&](size_t first, size_t count) {
+    const size_t channel = group * s.outputs + first;
+    const size_t place = (t.group * s.outputs + first) * area + t.position;
+    const bool together = n == area && !f.channel_steps;  // rows that follow each other
+    const size_t stride = together ? n : w.sum_stride;
+    float* drives = reinterpret_cast<float*>(sums);
+    for (size_t r = 0; r < count; ++r)
+      drive_row<Affine>(sums + r * w.sum_stride, n, channel + r, f, drives + r * stride);
+    if (together) return finish_row(drives, count * n, channel, place, f);
+    for (size_t r = 0; r < count; ++r)
+      finish_row(drives + r * stride, n, channel + r, place + r * area, f);
   };
   const size_t end = clamp((t.block + t.blocks) * kLanes, 0, s.outputs);
   const size_t step = p.positions_in_lanes ? kTileRows : kTileBlocks * kLanes;
@@ -212,15 +218,15 @@ void run(const ConvShape& s, const ConvPlan& p, const uint32_t* weights, const v
     const size_t rows = clamp(end - row, 0, step);
     if (p.positions_in_lanes) {
       products.rows(group_weights, row, rows, sums, w.sum_stride);
-      finish(row, rows, sums);
-      continue;
+    } else {
+      const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
+      products.blocks(group_weights, row / kLanes, blocks, turned, width);
+      for (size_t i = 0; i < n; i += kLanes)
+        for (size_t b = 0; b < width; b += kLanes)
+          transpose_square(turned + i * width + b, width, sums + b * w.sum_stride + i,
+                           w.sum_stride);
     }
-    const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
-    products.blocks(group_weights, row / kLanes, blocks, turned, width);
-    for (size_t i = 0; i < t.positions; i += kLanes)
-      for (size_t b = 0; b < width; b += kLanes)
-        transpose_square(turned + i * width + b, width, sums + b * w.sum_stride + i, w.sum_stride);
-    finish(row, rows, sums);
+    finish(row, rows);
   }
 }
 

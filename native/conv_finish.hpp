@@ -2,7 +2,9 @@
 #pragma once
 
 #include "conv_shape.hpp"
+#include "gelu.hpp"
 #include "neuron.hpp"
+#include "words.hpp"
 
 namespace snnc {
 namespace SNNC_ISA {
@@ -37,20 +39,6 @@ inline void transpose_square(const void* from, size_t from_stride, void* to, siz
     std::memcpy(static_cast<uint32_t*>(to) + i * to_stride, &a[i], kVectorBytes);
 }
 
-// The error function's approximation 7.1.28 of Abramowitz and Stegun, each operation rounded.
-inline Floats gelu(Floats z) {
-  const Floats s = floats(bits(z) & 0x7fffffff) * 0.70710678118654752f;
-  Floats p = s * .0000430638f + .0002765672f;
-  p = p * s + .0001520143f;
-  p = p * s + .0092705272f;
-  p = p * s + .0422820123f;
-  p = p * s + .0705230784f;
-  p = p * s + 1.0f;
-  for (int i = 0; i < 4; ++i) p = p * p;
-  const Floats r = 1.0f / p;
-  return (0.5f * z) * select(z < 0.0f, r, 2.0f - r);
-}
-
 struct Bias {
   Floats bias;
   Bias(const ConvFinish& f, size_t channel) : bias(all(f.bias[channel])) {}
@@ -70,30 +58,26 @@ struct ScaleAndBias {
   }
 };
 
-inline Floats load_some(const float* p, size_t n) {
-  if (n >= kLanes) return load(p);
-  Floats v{};
-  std::memcpy(&v, p, n * sizeof *p);
-  return v;
-}
-
-// The drive of n neurons of one channel, in place of their sums; whole vectors are written.
+// The drives of one channel from its sums; whole vectors are written, and may overlap the sums
+// from below.
 template <class Affine, class Sum>
-float* drive_row(Sum* sums, size_t n, size_t channel, const float* addend, const ConvFinish& f) {
+void drive_row(const Sum* sums, size_t n, size_t channel, const ConvFinish& f, float* drive) {
   const Affine affine(f, channel);
-  float* drive = reinterpret_cast<float*>(sums);
-  for (size_t i = 0; i < n; i += kLanes) {
-    Floats y = affine.at(sums + i);
-    if (addend) y = y + load_some(addend + i, n - i);
-    if (f.gelu) y = gelu(y);
-    store(drive + i, y);
-  }
-  return drive;
+  for (size_t i = 0; i < n; i += kLanes) store(drive + i, affine.at(sums + i));
 }
 
-// One row of results; `place` is where it starts in the result.
-inline void finish_row(const float* drive, size_t n, size_t channel, size_t place,
-                       const ConvFinish& f) {
+inline void add_row(float* drive, const float* addend, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(drive + i, load(drive + i) + load(addend + i));
+  for (; i < n; ++i) drive[i] += addend[i];
+}
+
+// Results from drives of n neurons that lie together from `place` on; whole vectors of drives
+// are read and written.
+inline void finish_row(float* drive, size_t n, size_t channel, size_t place, const ConvFinish& f) {
+  if (f.addend) add_row(drive, f.addend + place, n);
+  if (f.gelu)
+    for (size_t i = 0; i < n; i += kLanes) store(drive + i, gelu(load(drive + i)));
   if (!f.decision) return std::memcpy(f.values + place, drive, n * sizeof *drive), void();
   const RowSteps& steps = f.steps[f.channel_steps ? channel : 0];
   if (f.counts)

@@ -149,19 +149,47 @@ void fill_image(const ConvShape& s, const void* input, uint8_t zero, uint32_t* w
   }
 }
 
-// A run of output positions in one row, and where its first input lies in a plane.
-struct Piece {
-  size_t source, length;
+// How the columns of a chunk are laid out. Kernel rows that differ by whole strides read the same
+// columns, some rows of positions apart, so one copy serves them all: copies are numbered
+// [plane][kernel column][phase of the kernel row], and hold `halo` more rows of positions.
+struct ColumnLayout {
+  size_t phases, halo, copies;
+  static ColumnLayout of(const ConvShape& s, size_t planes) {
+    ColumnLayout c{};
+    const size_t rows = (s.y.kernel - 1) * s.y.dilation;  // from the first kernel row to the last
+    c.phases = rows + 1 < s.y.stride ? rows + 1 : s.y.stride;
+    c.halo = rows / s.y.stride * s.x.output;
+    c.copies = planes * s.x.kernel * c.phases;
+    return c;
+  }
 };
 
-inline size_t pieces_of(const ConvShape& s, const Image& image, size_t position, size_t n,
-                        Piece* pieces) {
-  if (s.pointwise()) return pieces[0] = {position, n}, 1;
+// offsets[depth] of the words of a position; stride: from one copy, or plane, to the next.
+template <class Product>
+void fill_offsets(const ConvShape& s, size_t stride, uint32_t* offsets) {
+  const size_t planes = parts_of(s.channels, kChannelsPerWord<Product>);
+  const ColumnLayout layout = ColumnLayout::of(s, planes);
+  for (size_t c = 0; c < planes; ++c)
+    for (size_t ky = 0; ky < s.y.kernel; ++ky)
+      for (size_t kx = 0; kx < s.x.kernel; ++kx) {
+        const size_t row = ky * s.y.dilation;
+        const size_t copy = (c * s.x.kernel + kx) * layout.phases + row % s.y.stride;
+        *offsets++ =
+            static_cast<uint32_t>(copy * stride + row / s.y.stride * s.x.output);
+      }
+}
+
+// A run of output positions in one row: the first input of its first kernel column in a plane.
+struct Piece {
+  size_t row, column, length;
+};
+
+inline size_t pieces_of(const ConvShape& s, size_t position, size_t n, Piece* pieces) {
   size_t count = 0;
   while (n) {
     const size_t y = position / s.x.output, x = position % s.x.output;
     const size_t left = s.x.output - x, length = left < n ? left : n;
-    pieces[count++] = {y * s.y.stride * image.width + x * s.x.stride, length};
+    pieces[count++] = {y * s.y.stride, x * s.x.stride, length};
     position += length;
     n -= length;
   }
@@ -181,20 +209,23 @@ inline void copy_piece(const uint32_t* from, size_t n, size_t stride, const uint
   }
 }
 
-// columns[depth][stride] of positions [position, position + n) of one group's image.
+// The copies of positions [position, position + n + halo) of one group's image.
 template <class Product>
 void fill_columns(const ConvShape& s, const uint32_t* group, const uint32_t* end, size_t position,
                   size_t n, uint32_t* columns, size_t stride, Piece* pieces) {
   const Image image = image_of<Product>(s);
-  const size_t count = pieces_of(s, image, position, n, pieces);
-  for (size_t c = 0; c < image.planes; ++c)
-    for (size_t ky = 0; ky < s.y.kernel; ++ky)
-      for (size_t kx = 0; kx < s.x.kernel; ++kx, columns += stride) {
-        const uint32_t* from = group + c * image.area() + ky * s.y.dilation * image.width +
-                               kx * s.x.dilation;
+  const ColumnLayout layout = ColumnLayout::of(s, image.planes);
+  const size_t count = pieces_of(s, position, n + layout.halo, pieces);
+  for (size_t c = 0; c < image.planes; ++c, group += image.area())
+    for (size_t kx = 0; kx < s.x.kernel; ++kx)
+      for (size_t phase = 0; phase < layout.phases; ++phase, columns += stride) {
         uint32_t* to = columns;
-        for (size_t i = 0; i < count; to += pieces[i++].length)
-          copy_piece(from + pieces[i].source, pieces[i].length, s.x.stride, end, to);
+        for (size_t i = 0; i < count; to += pieces[i++].length) {
+          const size_t row = pieces[i].row + phase;
+          if (row >= image.height) break;  // that no position of this chunk reads
+          const uint32_t* from = group + row * image.width + pieces[i].column + kx * s.x.dilation;
+          copy_piece(from, pieces[i].length, s.x.stride, end, to);
+        }
       }
 }
 

@@ -1,6 +1,7 @@
 // Register tiles of a convolution: outputs = weights x columns, one vector of outputs at a time.
 //
-// columns  [depth][stride] words of 4 bytes: one float, or four spike counts of four channels
+// columns  words of 4 bytes: one float, or four spike counts of four channels. Word k of the
+//          depth of position p lies at offsets[k] + p.
 // weights  [blocks][depth][kHalves][kLanes] words: kLanes output channels side by side
 //
 // A tile of rows has positions in its vectors and broadcasts weights; a tile of positions has
@@ -59,24 +60,16 @@ template <class Product>
 SNNC_INLINE void keep(typename Product::Sum* p, typename Product::Vector v) {
   std::memcpy(p, &v, sizeof v);
 }
-template <class Product>
-SNNC_INLINE typename Product::Vector kept(const typename Product::Sum* p) {
-  typename Product::Vector v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
 // What a tile reads and writes. weight_stride: words from one block of weights to the next.
 template <class Sum>
 struct TileArguments {
   const uint32_t* weights;
   size_t weight_stride;
   const uint32_t* columns;
-  size_t column_stride;
+  const uint32_t* offsets;
   size_t depth;
   Sum* sums;
   size_t sum_stride;
-  bool resume;  // go on from the sums of an earlier part of the depth
 };
 
 // sums[row][position], kRows consecutive rows of one block.
@@ -84,15 +77,9 @@ template <class Product, int kRows, int kVectors>
 void tile_of_rows(const TileArguments<typename Product::Sum>& t) {
   using Vector = typename Product::Vector;
   Vector sums[kRows][kVectors] = {};
-  if (t.resume)
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v)
-        sums[r][v] = kept<Product>(t.sums + r * t.sum_stride + v * kLanes);
   const uint32_t* w = t.weights;
-  const uint32_t* x = t.columns;
-  for (size_t k = 0; k < t.depth; ++k, x += t.column_stride) {
+  for (size_t k = 0; k < t.depth; ++k) {
+    const uint32_t* x = t.columns + t.offsets[k];
     Vector loaded[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) loaded[v] = Product::load(x + v * kLanes);
@@ -121,15 +108,9 @@ template <class Product, int kPositions, int kBlocks>
 void tile_of_positions(const TileArguments<typename Product::Sum>& t) {
   using Vector = typename Product::Vector;
   Vector sums[kPositions][kBlocks] = {};
-  if (t.resume)
-#pragma GCC unroll 16
-    for (int p = 0; p < kPositions; ++p)
-#pragma GCC unroll 16
-      for (int b = 0; b < kBlocks; ++b)
-        sums[p][b] = kept<Product>(t.sums + p * t.sum_stride + b * kLanes);
   const uint32_t* w = t.weights;
-  const uint32_t* x = t.columns;
-  for (size_t k = 0; k < t.depth; ++k, x += t.column_stride) {
+  for (size_t k = 0; k < t.depth; ++k) {
+    const uint32_t* x = t.columns + t.offsets[k];
 #pragma GCC unroll 2
     for (int h = 0; h < Product::kHalves; ++h, w += kLanes) {
       Vector weights[kBlocks];
