@@ -24,6 +24,11 @@ constexpr size_t kTileRows = 8, kTileVectors = 3, kTilePositions = 14, kTileBloc
 constexpr size_t kTileRows = 4, kTileVectors = 3, kTilePositions = 6, kTileBlocks = 2;
 #endif
 
+// Positions whose sums are finished at once, while they are in the first cache.
+constexpr size_t kRowStretch = kTileVectors * kLanes, kPositionStretch = 14 * kTilePositions;
+constexpr size_t kStretch = up_to_multiple(
+    kRowStretch > kPositionStretch ? kRowStretch : kPositionStretch, kLanes);
+
 constexpr size_t kColumnWords = 192 << 10;  // of a chunk: they are to stay in the second cache
 constexpr size_t kMostPositions = 4000;
 constexpr size_t kTasks = 16;
@@ -62,37 +67,32 @@ struct Columns {
   const uint32_t* offsets;
 };
 
-// Sums of one tile's rows over a chunk, position by position or row by row.
+// Sums over a stretch of positions.
 template <class Product>
 struct Products {
   using Sum = typename Product::Sum;
   using Tile = void (*)(const TileArguments<Sum>&);
 
-  const ConvShape& shape;
   Columns columns;
-  size_t positions;
-  size_t depth = depth_of<Product>(shape);
+  size_t depth, block;  // words of a position's depth; of a block's weights
 
   // sums[row][position] of `rows` rows from `first` on, which lie in one block.
-  void rows(const uint32_t* weights, size_t first, size_t rows, Sum* sums, size_t stride) const {
-    const uint32_t* w =
-        weights + first / kLanes * block_words<Product>(shape) + first % kLanes;
-    for (size_t p = 0; p < positions; p += kTileVectors * kLanes) {
-      const size_t vectors = clamp(parts_of(positions - p, kLanes), 1, kTileVectors);
-      row_tile(rows, vectors)(
-          {w, 0, columns.words + p, columns.offsets, depth, sums + p, stride});
-    }
+  void rows(const uint32_t* weights, size_t first, size_t rows, size_t position, size_t n,
+            Sum* sums) const {
+    const uint32_t* w = weights + first / kLanes * block + first % kLanes;
+    row_tile(rows, parts_of(n, kLanes))(
+        {w, 0, columns.words + position, columns.offsets, depth, sums, kStretch});
   }
 
-  // sums[position][row] of `blocks` whole blocks from `first` on.
-  void blocks(const uint32_t* weights, size_t first, size_t blocks, Sum* sums,
-              size_t stride) const {
-    const size_t block = block_words<Product>(shape);
-    const size_t tiles = parts_of(positions, kTilePositions);
+  // sums[position][row] of `blocks` whole blocks from row `first` on.
+  void blocks(const uint32_t* weights, size_t first, size_t blocks, size_t position, size_t n,
+              Sum* sums) const {
+    const uint32_t* w = weights + first / kLanes * block;
+    const size_t tiles = parts_of(n, kTilePositions), width = blocks * kLanes;
     for (size_t i = 0; i < tiles; ++i) {
-      const size_t p = i * positions / tiles, end = (i + 1) * positions / tiles;
-      position_tile(end - p, blocks)({weights + first * block, block, columns.words + p,
-                                      columns.offsets, depth, sums + p * stride, stride});
+      const size_t p = i * n / tiles, end = (i + 1) * n / tiles;
+      position_tile(end - p, blocks)({w, block, columns.words + position + p, columns.offsets,
+                                      depth, sums + p * width, width});
     }
   }
 
@@ -142,19 +142,17 @@ inline TaskPlace place_of(const ConvShape& s, const ConvPlan& p, size_t task) {
 
 // A task's scratch memory, in words from its start.
 struct Workspace {
-  size_t column_stride, sum_stride;
+  size_t column_stride;
   size_t sums, turned, offsets, pieces, bytes;
   template <class Product>
   static Workspace of(const ConvShape& s, const ConvPlan& p) {
     Workspace w{};
     const ColumnLayout layout = ColumnLayout::of(s, image_of<Product>(s).planes);
-    const size_t positions = up_to_multiple(p.chunk, kTileVectors * kLanes);
     // odd in vectors, so that rows spread over the cache
     w.column_stride = (parts_of(p.chunk + layout.halo, kLanes) | 1) * kLanes;
-    w.sum_stride = positions;
     w.sums = layout.copies * w.column_stride + kTileVectors * kLanes;
-    w.turned = w.sums + kTileBlocks * kLanes * w.sum_stride;
-    w.offsets = w.turned + kTileBlocks * kLanes * w.sum_stride;
+    w.turned = w.sums + kTileBlocks * kLanes * kStretch;
+    w.offsets = w.turned + kTileBlocks * kLanes * kStretch;
     w.pieces = up_to_multiple(w.offsets + depth_of<Product>(s), 2);
     w.bytes = w.pieces * sizeof(uint32_t) + (p.chunk + layout.halo) * sizeof(Piece);
     return w;
@@ -192,41 +190,35 @@ void run(const ConvShape& s, const ConvPlan& p, const uint32_t* weights, const v
   const Workspace w = Workspace::of<Product>(s, p);
   auto* memory = static_cast<uint32_t*>(scratch(w.bytes, kColumnSlot));
   const Products<Product> products{
-      s, columns_of<Product>(s, p, t, static_cast<const uint32_t*>(image), memory, w, run),
-      t.positions};
+      columns_of<Product>(s, p, t, static_cast<const uint32_t*>(image), memory, w, run),
+      depth_of<Product>(s), block_words<Product>(s)};
   Sum* sums = reinterpret_cast<Sum*>(memory + w.sums);
   Sum* turned = reinterpret_cast<Sum*>(memory + w.turned);
   const size_t group = t.group % s.groups, area = s.output_area();
   const uint32_t* group_weights =
       weights + group * parts_of(s.outputs, kLanes) * block_words<Product>(s);
-  const size_t n = t.positions;
-  const auto finish = [&](size_t first, size_t count) {
-    const size_t channel = group * s.outputs + first;
-    const size_t place = (t.group * s.outputs + first) * area + t.position;
-    const bool together = n == area && !f.channel_steps;  // rows that follow each other
-    const size_t stride = together ? n : w.sum_stride;
-    float* drives = reinterpret_cast<float*>(sums);
-    for (size_t r = 0; r < count; ++r)
-      drive_row<Affine>(sums + r * w.sum_stride, n, channel + r, f, drives + r * stride);
-    if (together) return finish_row(drives, count * n, channel, place, f);
-    for (size_t r = 0; r < count; ++r)
-      finish_row(drives + r * stride, n, channel + r, place + r * area, f);
-  };
+  const Finisher<Sum> finish = finisher_of<Affine, Sum>(f);
   const size_t end = clamp((t.block + t.blocks) * kLanes, 0, s.outputs);
-  const size_t step = p.positions_in_lanes ? kTileRows : kTileBlocks * kLanes;
-  for (size_t row = t.block * kLanes; row < end; row += step) {
-    const size_t rows = clamp(end - row, 0, step);
-    if (p.positions_in_lanes) {
-      products.rows(group_weights, row, rows, sums, w.sum_stride);
-    } else {
-      const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
-      products.blocks(group_weights, row / kLanes, blocks, turned, width);
-      for (size_t i = 0; i < n; i += kLanes)
-        for (size_t b = 0; b < width; b += kLanes)
-          transpose_square(turned + i * width + b, width, sums + b * w.sum_stride + i,
-                           w.sum_stride);
+  const size_t rows_at_once = p.positions_in_lanes ? kTileRows : kTileBlocks * kLanes;
+  const size_t stretch = p.positions_in_lanes ? kRowStretch : kPositionStretch;
+  for (size_t row = t.block * kLanes; row < end; row += rows_at_once) {
+    const size_t rows = clamp(end - row, 0, rows_at_once);
+    for (size_t i = 0; i < t.positions; i += stretch) {
+      const size_t n = clamp(t.positions - i, 0, stretch);
+      const Block<Sum> block{sums, kStretch, group * s.outputs + row, rows, n,
+              (t.group * s.outputs + row) * area + t.position + i, area};
+      fetch_block(block, f);
+      if (p.positions_in_lanes) {
+        products.rows(group_weights, row, rows, i, n, sums);
+      } else {
+        const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
+        products.blocks(group_weights, row, blocks, i, n, turned);
+        for (size_t j = 0; j < n; j += kLanes)
+          for (size_t b = 0; b < width; b += kLanes)
+            transpose_square(turned + j * width + b, width, sums + b * kStretch + j, kStretch);
+      }
+      finish(block, f);
     }
-    finish(row, rows);
   }
 }
 
