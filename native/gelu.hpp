@@ -6,7 +6,7 @@
 namespace snnc {
 namespace SNNC_ISA {
 
-// erf by Abramowitz and Stegun 7.1.28. Each operation is rounded, in the order of the function body.
+// erf by Abramowitz and Stegun 7.1.28; each operation is rounded, in the function body's order.
 inline Floats gelu(Floats z) {
   const Floats s = floats(bits(z) & 0x7fffffff) * 0.70710678118654752f;
   Floats p = all(.0000430638f);
@@ -18,7 +18,7 @@ inline Floats gelu(Floats z) {
   p = p * s + 1.0f;
   for (int i = 0; i < 4; ++i) p = p * p;
   const Floats r = 1.0f / p;
-  const Floats low = (z < 0.0f ? r : 2.0f - r);
+  const Floats low = z < 0.0f ? r : 2.0f - r;
   return (0.5f * z) * low;
 }
 

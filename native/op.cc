@@ -1,5 +1,6 @@
 #include "op.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -194,6 +195,7 @@ std::vector<int64_t> Inference::integers(const char* name, std::vector<int64_t> 
 }
 
 void Inference::output(const KnownShape& shape, ort::ElementType type) {
+  if (!shape.certain()) return;
   ort::Info* info = nullptr;
   check(api_, ort::CreateInfo::call(api_, &info));
   std::unique_ptr<ort::Info, void (*)(ort::Info*)> owned(
@@ -247,7 +249,11 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
     return guarded(api, [&] { static_cast<const Kernel*>(kernel)->compute(Run(api, context)); });
   };
   destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  infer_shapes = [](Op* op, OrtShapeInferContext* context) {
+  // onnxruntime 1.20 crashes when it prepares inference for an input that is absent
+  const bool all_present = std::none_of(inputs_.begin(), inputs_.end(), [](const Input& input) {
+    return input.presence == ort::kOptional;
+  });
+  if (all_present) infer_shapes = [](Op* op, OrtShapeInferContext* context) {
     return guarded(api, [&] {
       Inference inference(api, context);
       static_cast<const Operation*>(op)->infer_(inference);

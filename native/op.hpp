@@ -116,6 +116,14 @@ class Run {
 struct KnownShape {
   std::vector<int64_t> dims;         // -1 where unknown
   std::vector<std::string> symbols;  // names of unknown dimensions, "" where there are none
+
+  // Whether onnxruntime can be told of it: every dimension has a size or a name. An unknown rank
+  // looks like no dimensions.
+  bool certain() const {
+    for (size_t i = 0; i < dims.size(); ++i)
+      if (dims[i] < 0 && symbols[i].empty()) return false;
+    return !dims.empty();
+  }
 };
 
 class Inference {
@@ -148,7 +156,8 @@ class Operation : public OrtCustomOp {
   using Maker = std::function<std::unique_ptr<Kernel>(const NodeInfo&)>;
   using Inferrer = std::function<void(Inference&)>;
 
-  // in_place: the output may take the memory of the first input.
+  // infer: used where every input is required. in_place: the output may take the memory of the
+  // first input.
   Operation(std::string name, std::vector<Input> inputs, ort::ElementType output, Maker make,
             Inferrer infer, bool in_place = false);
 

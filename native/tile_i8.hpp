@@ -1,25 +1,16 @@
 // The integer tile: a block of sums of products of bytes, exact in int32 on every instruction set.
 //
-// In namespace snnc::SNNC_ISA, one copy an instruction set:
+//   packed row  row_bytes(k) bytes as pack_row writes them; where kPlainRows and k % 4 == 0 that is
+//               a copy of the k bytes, which serve as they are
+//   panel       [groups_of(k)][kTileColumns][4]: of each column 4 successive k together, int8
+//   sums[r * kTileColumns + n] = row_start[r] + column_start[n] + sum_k row[r][k] * panel[k][n]
 //
-//   kTileRows, kTileColumns   the largest block; every number of rows from 1 to kTileRows is native
-//   panel                     [groups][kTileColumns][4] bytes: of each column 4 successive k together
-//   packed row                row_bytes(k) bytes as pack_row<SignedRows> writes them; where kPlainRows
-//                             and k % 4 == 0 that is a copy of the k bytes, which serve as they are
-//   tile_i8<SignedRows>(rows, row, row_stride, panel, groups, row_start, column_start, sums, stride)
-//     sums[r * stride + n] = row_start[r] + column_start[n] + sum_k row[r][k] * panel[k][n]
-//
-// SignedRows = false: rows are uint8 (counts), the panel int8 (weights): a linear layer.
-// SignedRows = true:  rows are int8 (weights), the panel uint8 (counts): a convolution.
-// groups = ceil(K / 4); past K a packed row holds 0, so the panel may hold anything there.
-// sums and column_start are kTileColumns wide, whatever is used of them. row_stride is in bytes, stride
-// in int32. Nothing needs alignment; groups may be 0. Sums wrap modulo 2^32, so any order is exact.
+// Rows are uint8. Past k a packed row holds 0, so a panel may hold anything there. Always whole
+// panels: sums and column_start are kTileColumns wide. Nothing needs alignment; k may be 0. Sums
+// wrap modulo 2^32, so any order is exact.
 #pragma once
 
 #include <array>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "words.hpp"
@@ -27,7 +18,7 @@
 namespace snnc {
 namespace SNNC_ISA {
 
-// The largest blocks whose sums stay in registers (measured; 16 registers below AVX-512, 32 there).
+// The largest blocks whose sums stay in registers: 16 registers below AVX-512, 32 there (measured).
 #if defined(__AVX512BW__)
 constexpr int kTileRows = 12;
 #elif defined(__AVXVNNI__)
@@ -45,16 +36,16 @@ inline size_t groups_of(size_t k) { return (k + 3) / 4; }
 inline size_t row_bytes(size_t k) { return groups_of(k) * (kPlainRows ? 4 : 8); }
 inline size_t panel_bytes(size_t k) { return groups_of(k) * kTileColumns * 4; }
 
-// Where dot4 is missing, a group of a row is int16: bytes 0, 2 for the even ones, then 1, 3.
-template <bool SignedRows>
+// Without dot4 a group of a row is four int16: the even bytes, then the odd ones, as dot2 wants.
+template <bool kSigned>
 inline void pack_group(const uint8_t* bytes, int16_t* wide) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 4; ++i) {
     const uint8_t byte = bytes[(i & 1) * 2 + (i >> 1)];
-    wide[i] = SignedRows ? static_cast<int8_t>(byte) : byte;
+    wide[i] = kSigned ? static_cast<int8_t>(byte) : byte;
   }
 }
 
-template <bool SignedRows>
+template <bool kSigned>
 inline void pack_row(const uint8_t* bytes, size_t k, uint8_t* row) {
   const size_t whole = k / 4 * 4;
   uint8_t last[4] = {0, 0, 0, 0};
@@ -66,92 +57,97 @@ inline void pack_row(const uint8_t* bytes, size_t k, uint8_t* row) {
   }
   int16_t wide[4];
   for (size_t i = 0; i < whole; i += 4) {
-    pack_group<SignedRows>(bytes + i, wide);
+    pack_group<kSigned>(bytes + i, wide);
     std::memcpy(row + 2 * i, wide, sizeof wide);
   }
-  if (k > whole) {
-    pack_group<SignedRows>(last, wide);
-    std::memcpy(row + 2 * whole, wide, sizeof wide);
-  }
+  if (k == whole) return;
+  pack_group<kSigned>(last, wide);
+  std::memcpy(row + 2 * whole, wide, sizeof wide);
 }
 
 // Every third row has a pointer; its two followers are reached by index, which x86 adds for free.
-template <int Rows>
+template <int kRows>
 struct RowPointers {
-  const uint8_t* third[(Rows + 2) / 3];
+  const uint8_t* third[(kRows + 2) / 3];
   size_t stride;
 
   SNNC_INLINE RowPointers(const uint8_t* row, size_t row_stride) : stride(row_stride) {
 #pragma GCC unroll 8
-    for (int i = 0; i < (Rows + 2) / 3; i++) {
+    for (int i = 0; i < (kRows + 2) / 3; ++i) {
       third[i] = row + 3 * i * row_stride;
       asm("" : "+r"(third[i]));  // else gcc computes every address anew in the loop
     }
   }
-  SNNC_INLINE const uint8_t* at(int r, size_t offset) const { return third[r / 3] + r % 3 * stride + offset; }
+  SNNC_INLINE const uint8_t* at(int r, size_t offset) const {
+    return third[r / 3] + r % 3 * stride + offset;
+  }
 };
 
-// Adds the products of one group of four k; offset is 4 times the group.
-template <bool SignedRows, int Rows>
-SNNC_INLINE void add_group(const RowPointers<Rows>& row, size_t offset, const uint8_t* panel,
-                           Words (&sums)[Rows][kTileVectors]) {
+// Adds the products of the group of four k that begins at k.
+template <int kRows>
+SNNC_INLINE void add_group(const RowPointers<kRows>& row, size_t k, const uint8_t* panel,
+                           Words (&sums)[kRows][kTileVectors]) {
   Words four[kTileVectors];
 #pragma GCC unroll 8
-  for (int v = 0; v < kTileVectors; v++) four[v] = load_words(panel + offset * kTileColumns + v * kWordBytes);
+  for (int v = 0; v < kTileVectors; ++v)
+    four[v] = load_words(panel + k * kTileColumns + v * kWordBytes);
   if constexpr (kHasDot4) {
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; r++) {
-      const Words a = broadcast_word(row.at(r, offset));
+    for (int r = 0; r < kRows; ++r) {
+      const Words a = broadcast_word(row.at(r, k));
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; v++) sums[r][v] = dot4<SignedRows>(sums[r][v], a, four[v]);
+      for (int v = 0; v < kTileVectors; ++v) sums[r][v] = dot4<false>(sums[r][v], a, four[v]);
     }
   } else {
 #pragma GCC unroll 2
-    for (int odd = 0; odd < 2; odd++) {
+    for (int odd = 0; odd < 2; ++odd) {
       Words two[kTileVectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; v++)
-        two[v] = odd ? odd_bytes<SignedRows>(four[v]) : even_bytes<SignedRows>(four[v]);
+      for (int v = 0; v < kTileVectors; ++v)
+        two[v] = odd ? odd_bytes<false>(four[v]) : even_bytes<false>(four[v]);
 #pragma GCC unroll 16
-      for (int r = 0; r < Rows; r++) {
-        const Words a = broadcast_word(row.at(r, 2 * offset) + 4 * odd);
+      for (int r = 0; r < kRows; ++r) {
+        const Words a = broadcast_word(row.at(r, 2 * k) + 4 * odd);
 #pragma GCC unroll 8
-        for (int v = 0; v < kTileVectors; v++) sums[r][v] = dot2(sums[r][v], a, two[v]);
+        for (int v = 0; v < kTileVectors; ++v) sums[r][v] = dot2(sums[r][v], a, two[v]);
       }
     }
   }
 }
 
-template <bool SignedRows, int Rows>
-void tile_of(const uint8_t* row, size_t row_stride, const uint8_t* panel, size_t groups, const int32_t* row_start,
-             const int32_t* column_start, int32_t* out, size_t stride) {
-  Words sums[Rows][kTileVectors];
+template <int kRows>
+void tile_of(const uint8_t* row, size_t row_stride, const uint8_t* panel, size_t groups,
+             const int32_t* row_start, const int32_t* column_start, int32_t* out) {
+  Words sums[kRows][kTileVectors];
 #pragma GCC unroll 16
-  for (int r = 0; r < Rows; r++)
+  for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; v++)
-      sums[r][v] = add_words(broadcast_word(row_start + r), load_words(column_start + v * kWordLanes));
-  const RowPointers<Rows> pointers(row, row_stride);
-  for (size_t offset = 0; offset < 4 * groups; offset += 4)
-    add_group<SignedRows, Rows>(pointers, offset, panel, sums);
+    for (int v = 0; v < kTileVectors; ++v)
+      sums[r][v] =
+          add_words(broadcast_word(row_start + r), load_words(column_start + v * kWordLanes));
+  const RowPointers<kRows> pointers(row, row_stride);
+  for (size_t k = 0; k < 4 * groups; k += 4) add_group<kRows>(pointers, k, panel, sums);
 #pragma GCC unroll 16
-  for (int r = 0; r < Rows; r++)
+  for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < kTileVectors; v++) store_words(out + r * stride + v * kWordLanes, sums[r][v]);
+    for (int v = 0; v < kTileVectors; ++v)
+      store_words(out + r * kTileColumns + v * kWordLanes, sums[r][v]);
 }
 
-using TileI8 = void (*)(const uint8_t*, size_t, const uint8_t*, size_t, const int32_t*, const int32_t*, int32_t*, size_t);
+using TileI8 = void (*)(const uint8_t*, size_t, const uint8_t*, size_t, const int32_t*,
+                        const int32_t*, int32_t*);
 
-template <bool SignedRows, size_t... Index>
-constexpr std::array<TileI8, sizeof...(Index)> tiles_of(std::index_sequence<Index...>) {
-  return {{&tile_of<SignedRows, static_cast<int>(Index) + 1>...}};
+template <size_t... kIndex>
+constexpr std::array<TileI8, sizeof...(kIndex)> tiles_of(std::index_sequence<kIndex...>) {
+  return {{&tile_of<static_cast<int>(kIndex) + 1>...}};
 }
 
-template <bool SignedRows>
-inline void tile_i8(size_t rows, const uint8_t* row, size_t row_stride, const uint8_t* panel, size_t groups,
-                    const int32_t* row_start, const int32_t* column_start, int32_t* sums, size_t stride) {
-  static constexpr auto tiles = tiles_of<SignedRows>(std::make_index_sequence<kTileRows>());
-  tiles[rows - 1](row, row_stride, panel, groups, row_start, column_start, sums, stride);
+// rows: from 1 to kTileRows. row_stride in bytes.
+inline void tile_i8(size_t rows, const uint8_t* row, size_t row_stride, const uint8_t* panel,
+                    size_t groups, const int32_t* row_start, const int32_t* column_start,
+                    int32_t* sums) {
+  static constexpr auto tiles = tiles_of(std::make_index_sequence<kTileRows>());
+  tiles[rows - 1](row, row_stride, panel, groups, row_start, column_start, sums);
 }
 
 }  // namespace SNNC_ISA

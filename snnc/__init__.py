@@ -13,9 +13,11 @@ from snnc.frontend import load
 from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
+from snnc.kernels import kernel_library
 from snnc.neurons.sfn import SFN
 from snnc.plots import plot
 from snnc.prepare import check
+from snnc.runtime import session
 from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
@@ -51,6 +53,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "histogram",
+    "kernel_library",
     "lambda_curve",
     "load",
     "make_neuron",
@@ -60,5 +63,6 @@ __all__ = [
     "plot",
     "run",
     "samples_of",
+    "session",
     "tune",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,32 @@ from snnc.errors import CompileError
 from snnc.export import export, shape_name
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type, real
+from snnc.kernels import kernel_library
 
-__all__ = ["Session", "batch_size", "evaluate_constants", "output_types", "shape_name"]
+__all__ = [
+    "Session",
+    "batch_size",
+    "evaluate_constants",
+    "onnxruntime_version",
+    "output_types",
+    "session",
+    "shape_name",
+]
 
 _FATAL_ONLY = 4
+
+
+def onnxruntime_version() -> str:
+    """The version of onnxruntime that runs the networks."""
+    return str(onnxruntime.__version__)
 
 
 class Session:
     """An onnxruntime session of a graph at any stage.
 
     taps: values to return besides the graph's outputs; shapes_of: values whose run-time shapes to
-    return; free: constants that are fed at every run instead (the steps, in a search).
+    return; free: constants that are fed at every run instead (the steps, in a search); kernels:
+    use the native kernels where they are installed, else the function bodies.
     """
 
     def __init__(
@@ -33,6 +49,7 @@ class Session:
         shapes_of: Iterable[str] = (),
         free: Iterable[str] = (),
         optimize: bool = True,
+        kernels: bool = True,
     ) -> None:
         self.graph = graph
         self._taps = tuple(taps)
@@ -41,6 +58,8 @@ class Session:
             graph, extra_outputs=self._taps, shapes_of=self._shapes_of, free=free, external=True
         )
         options = _options(optimize)
+        if kernels and exported.model.functions:
+            _register_kernels(options)
         self._weights = [
             onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
             for array in exported.weights.values()
@@ -96,6 +115,33 @@ def _options(optimize: bool) -> Any:
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
+
+
+def _register_kernels(options: Any) -> None:
+    library = kernel_library()
+    if library is not None:
+        options.register_custom_ops_library(str(library))
+
+
+def session(path: str | Path, *, threads: int | None = None, kernels: bool = True) -> Any:
+    """A ready onnxruntime.InferenceSession of an artifact, with the native kernels where built.
+
+    threads: of one operation, by default all cores; kernels: False runs the function bodies.
+    """
+    options = _options(optimize=True)
+    if threads is not None:
+        if threads < 1:
+            raise CompileError(f"threads must be at least 1, not {threads}")
+        options.intra_op_num_threads = threads
+    if kernels:
+        _register_kernels(options)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _ORT_ERRORS as error:
+        words = " ".join(str(error).split())
+        raise CompileError(
+            f"onnxruntime cannot load '{path}': {words}", help="pass a file that snnc compile wrote"
+        ) from None
 
 
 BATCH_ELEMENTS = 2**23

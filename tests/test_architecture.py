@@ -12,7 +12,7 @@ ROWS = [
     ["errors"],
     ["ir"],
     ["neurons"],
-    ["export", "shapes"],
+    ["export", "shapes", "kernels"],
     ["runtime"],
     ["npz", "files", "data", "random_data", "shards", "reservoir"],
     ["frontend", "passes", "backends"],
@@ -34,6 +34,7 @@ NEVER_EACH_OTHER = {"frontend", "passes", "backends"}
 
 DOORS = {
     "click": {"cli"},
+    "ctypes": {"kernels"},
     "tqdm": {"cli"},
     "onnxruntime": {"runtime"},
     "onnx_graphsurgeon": {"frontend"},

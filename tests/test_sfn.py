@@ -30,7 +30,8 @@ from snnc.ir.neuron import (
     neuron_models,
 )
 from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Statistics, Type, real
-from snnc.neurons.sfn import MAX_M, SFN
+from snnc.kernels import instruction_sets, using_instruction_set
+from snnc.neurons.sfn import MAX_M, SFN, WITHOUT_GAPS
 from snnc.runtime import Session
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
@@ -51,8 +52,10 @@ every_rule = pytest.mark.parametrize("rule", RULES)
 # --- the independent reference: spec 2.1, 2.2 in exact rationals -------------------------------
 
 
-def exact_levels(levels: Levels, m: int) -> list[int]:
-    """Eq. 12 and its relatives, as the specification writes them."""
+def exact_levels(levels: Levels, m: int, limit: int = 0) -> list[int]:
+    """Eq. 12 and its relatives, as the specification writes them; those up to `limit`, if any."""
+    if limit:
+        return [y for y in exact_levels(levels, m) if y <= limit]
     if levels == "sformer":
         return [k if k <= m else m - 1 + 2 ** (k - m) for k in range(1, 2 * m + 1)]
     if levels == "dense":
@@ -63,9 +66,9 @@ def exact_levels(levels: Levels, m: int) -> list[int]:
 
 
 @cache
-def exact_thresholds(levels: Levels, rule: Rule, m: int) -> tuple[Fraction, ...]:
+def exact_thresholds(levels: Levels, rule: Rule, m: int, limit: int = 0) -> tuple[Fraction, ...]:
     """Where each level starts to fire, in steps."""
-    values = exact_levels(levels, m)
+    values = exact_levels(levels, m, limit)
     if rule == "eq11":
         return tuple(y - Fraction(1, 2) for y in values)
     return tuple(Fraction(below + y, 2) for below, y in pairwise([0, *values]))
@@ -77,16 +80,16 @@ def exact_count(model: SFN, x: float, positive: float, negative: float) -> int:
     sign, step = (-1, negative) if x < 0 else (1, positive)
     if step == 0:
         return 0
-    values = [0, *exact_levels(model.levels, model.M)]
+    values = [0, *exact_levels(model.levels, model.M, model.limit)]
     if np.isinf(x):
         return sign * values[-1]
-    reached = abs(Fraction(x)) / Fraction(step)
-    return sign * values[bisect_right(exact_thresholds(model.levels, model.rule, model.M), reached)]
+    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
+    return sign * values[bisect_right(thresholds, abs(Fraction(x)) / Fraction(step))]
 
 
 def within_two_ulp(model: SFN, x: float, step: float) -> bool:
     """Whether |x| lies so near a threshold that float32 may decide otherwise (spec 0.6)."""
-    thresholds = exact_thresholds(model.levels, model.rule, model.M)
+    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
     size = abs(Fraction(x))
     at = bisect_left(thresholds, size / Fraction(step))
     near = (t * Fraction(step) for t in thresholds[max(at - 1, 0) : at + 1])
@@ -115,17 +118,30 @@ def run_evaluator(evaluator: ReferenceEvaluator, feeds: Mapping[str, Array]) -> 
 
 
 def implementations(graph: Graph, *, feed_steps: bool) -> dict[str, Run]:
-    """onnxruntime with and without optimisations, and ONNX's own evaluator, of a valid model."""
+    """onnxruntime with and without optimisations and with the native kernels of every instruction
+    set, and ONNX's own evaluator, of a valid model."""
     free = tuple(graph.consts) if feed_steps else ()
     model = export(graph, free=free).model
     onnx.checker.check_model(model, full_check=True)
-    optimized, plain = (Session(graph, free=free, optimize=on) for on in (True, False))
+    optimized, plain = (
+        Session(graph, free=free, optimize=on, kernels=False) for on in (True, False)
+    )
     evaluator = ReferenceEvaluator(model)
-    return {
+    return native(graph, free) | {
         "onnxruntime, optimised": lambda feeds: optimized.run(feeds)["y"],
         "onnxruntime, not optimised": lambda feeds: plain.run(feeds)["y"],
         "onnx.reference": lambda feeds: run_evaluator(evaluator, feeds),
     }
+
+
+def native(graph: Graph, free: tuple[str, ...]) -> dict[str, Run]:
+    """The native kernels of every instruction set that this machine has."""
+    runs: dict[str, Run] = {}
+    for name in instruction_sets():
+        with using_instruction_set(name):
+            session = Session(graph, free=free)
+        runs[f"kernels for {name}"] = lambda feeds, s=session: s.run(feeds)["y"]  # type: ignore[misc]
+    return runs
 
 
 @cache
@@ -218,6 +234,17 @@ def test_every_half_step_is_the_same_everywhere(
 
 
 @every_rule
+@pytest.mark.parametrize("levels", ["dense", "linear"])
+@pytest.mark.parametrize("sides", SIDES)
+def test_every_half_step_of_limited_levels(levels: Levels, rule: Rule, sides: Sides) -> None:
+    """Limits below and above the largest level; an attribute, so that one body serves them all."""
+    for limit in (1, 7, 127, 1000):
+        model = SFN(8, rule, levels, limit=limit)
+        for one in (model, model.bounded(6.0)):
+            check_every_half_step(one, sides, 0.3, 0.25)
+
+
+@every_rule
 def test_every_half_step_of_the_longest_level_set(rule: Rule) -> None:
     model = SFN(MAX_M, rule, "exponential")
     assert model.top == 2**19
@@ -232,7 +259,7 @@ floats = st.floats(width=32)
 @st.composite
 def inputs(draw: st.DrawFn, model: SFN, *sizes: float) -> Array:
     """Numbers of every kind: arbitrary ones, thresholds and their neighbours, both signs."""
-    thresholds = exact_thresholds(model.levels, model.rule, model.M)
+    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
     at_threshold = st.builds(
         lambda t, step, ulps, sign: float(sign * shifted(scaled(step, t), ulps)),
         st.sampled_from(thresholds),
@@ -250,7 +277,9 @@ def inputs(draw: st.DrawFn, model: SFN, *sizes: float) -> Array:
 def test_arbitrary_inputs_are_the_same_everywhere(
     levels: Levels, rule: Rule, data: st.DataObject
 ) -> None:
-    model = SFN(data.draw(st.sampled_from((1, 8))), rule, levels)
+    limits = (0, 5, 127) if levels in WITHOUT_GAPS else (0,)
+    m, limit = data.draw(st.sampled_from((1, 8))), data.draw(st.sampled_from(limits))
+    model = SFN(m, rule, levels, limit=limit)
     model = model.bounded(data.draw(st.sampled_from((INF, 6.0))))
     sides = data.draw(st.sampled_from(SIDES))
     positive, negative = (data.draw(steps | plain_steps) for _ in range(2))
@@ -271,7 +300,10 @@ SMALLEST_ALIVE = 2.0**-127 + 2.0**-149
 def test_special_values_at_every_position(levels: Levels, rule: Rule, sides: Sides) -> None:
     """Long enough for vector instructions, odd so that a scalar remainder is left."""
     x = np.tile(SPECIAL, 11)[:-1]
-    for model in (SFN(8, rule, levels), SFN(8, rule, levels).bounded(6.0)):
+    models = [SFN(8, rule, levels), SFN(8, rule, levels).bounded(6.0)]
+    if levels in WITHOUT_GAPS:
+        models.append(SFN(8, rule, levels, limit=127))
+    for model in models:
         for step in (0.0, 1e-45, 1e-39, SMALLEST_ALIVE, 1e-38, 1e-30, 0.3, 1e30, 3e38, MAX):
             out = assert_all_agree(model, sides, x, step, 0.3)
             assert not out[np.isnan(x)].any() and not np.signbit(out[np.isnan(x)]).any()
@@ -478,11 +510,13 @@ def test_decisions_of_sformer_worked_by_hand(rule: Rule, x: float, count: int) -
 
 @st.composite
 def cases(draw: st.DrawFn, step: st.SearchStrategy[float]) -> tuple[SFN, Array, float, float]:
+    levels = draw(st.sampled_from(LEVELS))
     model = SFN(
         draw(st.integers(1, MAX_M)),
         draw(st.sampled_from(RULES)),
-        draw(st.sampled_from(LEVELS)),
+        levels,
         draw(st.just(INF) | st.floats(2.0**-10, 2.0**10, width=32)),
+        draw(st.just(0) | st.integers(1, 300)) if levels in WITHOUT_GAPS else 0,
     )
     positive, negative = draw(step), draw(step)
     x = draw(inputs(model, positive, negative))
@@ -518,7 +552,7 @@ def test_exact_but_within_two_ulp_of_a_threshold(case: tuple[SFN, Array, float, 
         clipped = min(v, model.bound)
         if count != expected:
             assert within_two_ulp(model, clipped, negative if v < 0 else positive)
-            levels = [0, *exact_levels(model.levels, model.M)]
+            levels = [0, *exact_levels(model.levels, model.M, model.limit)]
             apart = levels.index(int(abs(count))) - levels.index(abs(expected))
             assert abs(apart) == 1 and count * expected >= 0
 
@@ -545,6 +579,43 @@ def test_no_level_fires_one_ulp_below_its_threshold(levels: Levels, rule: Rule) 
     assert model.count(at, 1.0).tolist() == values
     assert model.count(below, 1.0).tolist() == [0, *values[:-1]]
     assert model.count(-at, 0.0, 1.0).tolist() == [-y for y in values]
+
+
+@every_rule
+@pytest.mark.parametrize("levels", ["dense", "linear"])
+def test_levels_above_the_limit_are_left_out(levels: Levels, rule: Rule) -> None:
+    model = SFN(8, rule, levels, limit=12)
+    assert model.level_values.tolist() == list(range(1, 13))
+    x = np.array([11.4, 11.5, 12.5, 1e9, INF, -13.0, np.nan], np.float32)
+    assert model.count(x, 1.0, 1.0).tolist() == [11, 12, 12, 12, 12, -12, 0]
+    assert model.count(x, 1.0, 0.0).tolist() == [11, 12, 12, 12, 12, 0, 0]
+    assert model.softmax_step(6.0) == 0.5
+    beyond = model.error_bound(np.array([20.0], np.float32), 1.0)
+    assert beyond.tolist() == [8.0]
+    assert SFN(8, rule, levels, limit=10**6).top == SFN(8, rule, levels).top
+
+
+def test_what_calibration_saw_does_not_saturate_limited_levels() -> None:
+    model = SFN(limit=127)
+    assert model.smallest_step(254.0) == 2.0
+    assert model.steps_of(statistics(-1.0, -1.0, 1.0, 254.0), 0.1, "shared") == (2.0, 2.0)
+
+
+def test_a_limited_body_has_a_name_of_its_own() -> None:
+    assert SFN(limit=127).function("both")[0] == "SfnDenseNearestBothLimited"
+    assert SFN(limit=127).bounded(6.0).function("positive")[0] == (
+        "SfnDenseNearestPositiveCappedLimited"
+    )
+    assert "limit" not in SFN().parameters
+    assert "@limit" not in SFN().function("both")[1]
+    assert SFN(limit=127).parameters["limit"] == 127
+    assert make_neuron("sfn", **SFN(limit=127).parameters) == SFN(limit=127)
+
+
+def test_wider_levels_are_more_levels() -> None:
+    assert SFN(limit=127).wider() is None
+    assert SFN(limit=500).wider() == SFN(MAX_M, limit=500)
+    assert SFN().wider() == SFN(MAX_M) and SFN(MAX_M).wider() is None
 
 
 def test_inputs_above_the_bound_fire_as_it_does() -> None:
@@ -689,6 +760,14 @@ def test_sfn_is_a_registered_model_with_its_defaults() -> None:
         ({"bound": 0.0}, "error: sfn: bound must be positive, not 0.0"),
         ({"bound": -1.0}, "error: sfn: bound must be positive, not -1.0"),
         ({"bound": float("nan")}, "error: sfn: bound must be positive, not nan"),
+        ({"limit": -1}, "error: sfn: limit must be an integer from 0 on, not -1"),
+        ({"limit": 1.5}, "error: sfn: limit must be an integer from 0 on, not 1.5"),
+        ({"limit": True}, "error: sfn: limit must be an integer from 0 on, not True"),
+        (
+            {"limit": 69, "levels": "sformer"},
+            "error: sfn: sformer levels have gaps, so none of them can be left out\n"
+            "  help: take dense or linear levels, or limit 0",
+        ),
         (
             {"rule": "eq12"},
             "error: unknown sfn rule 'eq12'; did you mean 'eq11'?\n  known: eq11, nearest",
@@ -701,12 +780,12 @@ def test_sfn_is_a_registered_model_with_its_defaults() -> None:
         (
             {"levls": "dense"},
             "error: unknown parameter of neuron sfn 'levls'; did you mean 'levels'?\n"
-            "  known: M, bound, levels, rule",
+            "  known: M, bound, levels, limit, rule",
         ),
         (
             {"level_values": 1},
             "error: unknown parameter of neuron sfn 'level_values'; did you mean 'levels'?\n"
-            "  known: M, bound, levels, rule",
+            "  known: M, bound, levels, limit, rule",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from snnc.cli.calibrate import calibrate_command
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
+from snnc.cli.info import info_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
 from snnc.cli.tune import tune_command
@@ -48,5 +49,6 @@ for _command in (
     run_command,
     eval_command,
     neurons_command,
+    info_command,
 ):
     main.add_command(_command)

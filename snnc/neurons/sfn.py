@@ -9,13 +9,16 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Sides
+from snnc.ir.neuron import NeuronModel, Parameter, Sides
 from snnc.ir.node import Array
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
 MAX_M = 10
 """Largest M: every half-step count of every level set stays an exact float32 integer."""
+
+WITHOUT_GAPS: tuple[Levels, ...] = ("dense", "linear")
+"""Level sets of all integers up to the largest: any of them can be the largest."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class SFN(NeuronModel):
     `dense` every integer up to sformer's largest, `linear` 1..2M, `exponential` 1, 2, 4 .. 2^(2M-1)
     (fire functions of Table 5). rule: level k fires at y_k - 1/2 steps (`eq11`) or half-way from
     the level below (`nearest`). bound: inputs above it fire as it does (an absorbed ReLU6).
+    limit: levels above it are left out, 0 for none (dense and linear levels only).
 
     Decided in float32 half steps (spec 0.6): h = floor(min(|x| * (2/step), 2 y_max)); level k
     fires iff h >= 2 y_k - 1 (eq11) or h >= y_k + y_(k-1) (nearest). Ties fire; NaN counts 0.
@@ -35,6 +39,7 @@ class SFN(NeuronModel):
     rule: Literal["nearest", "eq11"] = "nearest"
     levels: Levels = "dense"
     bound: float = float("inf")
+    limit: int = 0
 
     name: ClassVar[str] = "sfn"
     equation: ClassVar[str] = "y = max{y_k : h >= threshold_k}, h = floor(2|x|/step); out = step*y"
@@ -45,6 +50,18 @@ class SFN(NeuronModel):
             raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M!r}")
         if not self.bound > 0:
             raise CompileError(f"sfn: bound must be positive, not {self.bound}")
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0:
+            raise CompileError(f"sfn: limit must be an integer from 0 on, not {self.limit!r}")
+        if self.limit and self.levels not in WITHOUT_GAPS:
+            raise CompileError(
+                f"sfn: {self.levels} levels have gaps, so none of them can be left out",
+                help=f"take {' or '.join(WITHOUT_GAPS)} levels, or limit 0",
+            )
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """A limit is one only where there is one."""
+        return {k: v for k, v in super().parameters.items() if k != "limit" or v}
 
     @cached_property
     def level_values(self) -> Array:
@@ -56,7 +73,8 @@ class SFN(NeuronModel):
             "linear": range(1, 2 * m + 1),
             "exponential": [2**k for k in range(2 * m)],
         }
-        return np.array(values[self.levels], np.float32)
+        every = np.array(values[self.levels], np.float32)
+        return every[every <= self.limit] if self.limit else every
 
     @property
     def top(self) -> int:
@@ -100,7 +118,8 @@ class SFN(NeuronModel):
         return seen / self.top if self.levels == "dense" else 0.0
 
     def wider(self) -> SFN | None:
-        return replace(self, M=MAX_M) if self.levels == "dense" and self.M < MAX_M else None
+        wider = replace(self, M=MAX_M)
+        return wider if self.levels == "dense" and wider.top > self.top else None
 
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
@@ -115,77 +134,58 @@ class SFN(NeuronModel):
 
     def function(self, sides: Sides) -> tuple[str, str]:
         capped = "Capped" if np.isfinite(self.bound) else ""
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}{capped}"
+        limited = "Limited" if self.limit else ""
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        name += f"{capped}{limited}"
         if sides == "silent":
             return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
-        return name, "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRE])
+        parts = [_CONSTANTS, self._top(), self._drive(sides), self._level(sides), _FIRE[sides]]
+        return name, "\n".join(parts)
 
     def _top(self) -> str:
+        top = "last" if self.limit else "top"
         if self.levels == "linear":
-            return "top = Mul (two, m)"
-        if self.levels == "exponential":
-            return "twice = Mul (two, m)\n bits = Sub (twice, one)\n top = Pow (two, bits)"
-        return "power = Pow (two, m)\n below_m = Sub (m, one)\n top = Add (below_m, power)"
+            lines = f"{top} = Mul (two, m)"
+        elif self.levels == "exponential":
+            lines = f"twice = Mul (two, m)\n bits = Sub (twice, one)\n {top} = Pow (two, bits)"
+        else:
+            lines = f"power = Pow (two, m)\n below_m = Sub (m, one)\n {top} = Add (below_m, power)"
+        return f"{lines}\n{_LIMITED}" if self.limit else lines
 
     def _drive(self, sides: Sides) -> str:
-        """Size of the input in half steps of its own sign, and the signed step to emit."""
-        lines = []
-        for sign in ("positive", "negative"):
-            if sides in (sign, "both"):
-                lines.append(
-                    f"""{sign}_raw = Div (two, {sign})
-                        {sign}_dead = IsInf ({sign}_raw)
-                        {sign}_inverse = Where ({sign}_dead, zero, {sign}_raw)"""
-                )
+        """Half steps with the sign of the input, at most 2 y_max, towards zero (int32).
+
+        ThresholdedRelu takes NaN to 0, which Min, Max and Clip hand on. A dead branch counts
+        with an inverse of 1 and emits 0.
+        """
+        signs = [sign for sign in ("positive", "negative") if sides in (sign, "both")]
+        lines = [_SIDE.format(sign=sign) for sign in signs]
         capped = np.isfinite(self.bound)
         if capped:
-            lines.append("bound = Constant <value_float: float = @bound> ()\n u = Min (x, bound)")
-        u = "u" if capped else "x"
-        if sides == "both":
-            lines.append(
-                f"""below = Less ({u}, zero)
-                    inverse = Where (below, negative_inverse, positive_inverse)
-                    minus = Neg (negative)
-                    step = Where (below, minus, positive)
-                    size = Abs ({u})
-                    drive = Mul (size, inverse)"""
-            )
-        elif sides == "positive":
-            lines.append(
-                f"""step = Identity (positive)
-                    size = Max ({u}, zero)
-                    drive = Mul (size, positive_inverse)"""
-            )
-        else:
-            lines.append(
-                f"""step = Neg (negative)
-                    mirrored = Neg ({u})
-                    size = Max (mirrored, zero)
-                    drive = Mul (size, negative_inverse)"""
-            )
-        return "\n".join(lines)
+            lines.append(_CAPPED)
+        return "\n".join([*lines, _DRIVE[sides].format(u="u" if capped else "x"), _WHOLE])
 
-    def _level(self) -> str:
-        """Level y from h; where gaps double, the power of two comes from rounding to one bit.
+    def _level(self, sides: Sides) -> str:
+        """Signed count from half steps: n = h/2 rounded up by a factor just above 1/2, so that no
+        odd h is a tie of Round (h to 2^20, spec 0.6); with gaps, the level of |h|.
 
-        b is r scaled so that rounding it to the nearest power of two gives the wanted one;
-        b + big*b - big*b does that rounding in float32 (Veltkamp splitting at one bit).
+        Where gaps double, the power of two comes from rounding to one bit: b is r scaled so that
+        rounding it to the nearest power of two gives the wanted one; b + big*b - big*b does that
+        rounding in float32 (Veltkamp splitting at one bit).
         """
-        whole = """limit = Mul (two, top)
-                   limited = Min (drive, limit)
-                   h = Floor (limited)
-                   h_plus = Add (h, one)
-                   halved = Mul (h_plus, half)
-                   n = Floor (halved)"""
-        if self.levels in ("dense", "linear"):
-            return whole + "\n y_level = Identity (n)"
+        if self.levels in WITHOUT_GAPS:
+            return "halved = DequantizeLinear (whole, up_to_half)\n count = Round (halved)"
         offset = "offset = Sub (m, one)" if self.levels == "sformer" else "offset = Identity (zero)"
         if self.rule == "nearest":
             above, scale = "twice_offset = Mul (two, offset)\n above = Sub (h, twice_offset)", 0.5
         else:
             above, scale = "above = Sub (n, offset)", 0.75
         factor = float(np.float32(scale * (1 + 2.0**-22)))
-        return f"""{whole}
+        signed = "sign = Sign (signed_h)\n count = Mul (level, sign)"
+        return f"""signed_h = Cast <to = 1> (whole)
+                   h = Abs (signed_h)
+                   halved = Mul (h, up_to_half)
+                   n = Round (halved)
                    {offset}
                    {above}
                    r = Relu (above)
@@ -197,19 +197,60 @@ class SFN(NeuronModel):
                    power_of_two = Add (g, rest)
                    doubling = Ceil (power_of_two)
                    contiguous = Min (n, offset)
-                   y_level = Add (contiguous, doubling)"""
+                   level = Add (contiguous, doubling)
+                   {signed if sides == "both" else "count = Identity (level)"}"""
 
 
 _CONSTANTS = """zero = Constant <value_float = 0.0> ()
-                half = Constant <value_float = 0.5> ()
                 one = Constant <value_float = 1.0> ()
                 two = Constant <value_float = 2.0> ()
+                up_to_half = Constant <value_float = 0.5000002384185791> ()
                 m_int = Constant <value_int: int = @M> ()
                 m = Cast <to = 1> (m_int)"""
 
-_FIRE = """fires = GreaterOrEqual (drive, one)
-           emitted = Mul (y_level, step)
-           y = Where (fires, emitted, zero)"""
+_LIMITED = """highest_int = Constant <value_int: int = @limit> ()
+              highest = Cast <to = 1> (highest_int)
+              top = Min (last, highest)"""
+
+_SIDE = """{sign}_raw = Div (two, {sign})
+           {sign}_dead = IsInf ({sign}_raw)
+           {sign}_inverse = Where ({sign}_dead, one, {sign}_raw)
+           {sign}_step = Where ({sign}_dead, zero, {sign})"""
+
+_CAPPED = """bound = Constant <value_float: float = @bound> ()
+             u = Min (x, bound)"""
+
+_DRIVE: dict[Sides, str] = {
+    "both": """minus_inverse = Neg (negative_inverse)
+            up = Mul ({u}, positive_inverse)
+            rise = ThresholdedRelu <alpha = 0.0> (up)
+            down = Mul ({u}, minus_inverse)
+            fall = ThresholdedRelu <alpha = 0.0> (down)
+            drive = Sub (rise, fall)""",
+    "positive": """size = ThresholdedRelu <alpha = 0.0> ({u})
+            drive = Mul (size, positive_inverse)""",
+    "negative": """mirrored = Neg ({u})
+            size = ThresholdedRelu <alpha = 0.0> (mirrored)
+            drive = Mul (size, negative_inverse)""",
+}
+
+_WHOLE = """twice_top = Mul (two, top)
+            lowest = Neg (twice_top)
+            limited = Clip (drive, lowest, twice_top)
+            whole = Cast <to = 6> (limited)"""
+
+_FIRE: dict[Sides, str] = {
+    "both": """gain = Relu (count)
+            gained = Mul (gain, positive_step)
+            loss = Clip (count, , zero)
+            lost = Mul (loss, negative_step)
+            y = Add (gained, lost)""",
+    "positive": """emitted = Mul (count, positive_step)
+            y = Relu (emitted)""",
+    "negative": """emitted = Mul (count, negative_step)
+            y = Sub (zero, emitted)""",
+}
+"""Without -0.0, and with an operation behind each Mul that keeps it out of the next layer."""
 
 
 def _inverse(step: float | Array) -> Array:
