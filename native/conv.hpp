@@ -17,6 +17,7 @@ void* scratch(size_t bytes, int slot);
 bool holds_columns(uint64_t run, size_t chunk);
 
 namespace SNNC_ISA {
+namespace conv {
 
 #if defined(__AVX512F__)
 constexpr size_t kTileRows = 8, kTileVectors = 3, kTilePositions = 14, kTileBlocks = 2;
@@ -32,7 +33,7 @@ constexpr size_t kStretch = up_to_multiple(
 constexpr size_t kColumnWords = 192 << 10;  // of a chunk: they are to stay in the second cache
 constexpr size_t kMostPositions = 4000;
 constexpr size_t kTasks = 16;
-constexpr int kColumnSlot = 3;
+constexpr int kColumnSlot = 5;
 
 inline size_t clamp(size_t n, size_t low, size_t high) {
   return n < low ? low : n > high ? high : n;
@@ -228,5 +229,6 @@ constexpr ConvKernels conv_kernels() {
           fill_image<Product>,   plan<Product>,         run<Product>};
 }
 
+}  // namespace conv
 }  // namespace SNNC_ISA
 }  // namespace snnc

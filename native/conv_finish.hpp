@@ -8,6 +8,7 @@
 
 namespace snnc {
 namespace SNNC_ISA {
+namespace conv {
 
 // Lanes of a and b in turn, from their lower or upper half.
 template <int kHalf>
@@ -187,5 +188,6 @@ Finisher<Sum> finisher_of(const ConvFinish& f) {
   }
 }
 
+}  // namespace conv
 }  // namespace SNNC_ISA
 }  // namespace snnc

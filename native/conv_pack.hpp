@@ -7,6 +7,7 @@
 
 namespace snnc {
 namespace SNNC_ISA {
+namespace conv {
 
 constexpr size_t up_to_multiple(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 constexpr size_t parts_of(size_t n, size_t unit) { return (n + unit - 1) / unit; }
@@ -229,5 +230,6 @@ void fill_columns(const ConvShape& s, const uint32_t* group, const uint32_t* end
       }
 }
 
+}  // namespace conv
 }  // namespace SNNC_ISA
 }  // namespace snnc

@@ -20,8 +20,7 @@ struct ConvShape {
   ConvAxis y, x;
   size_t input_area() const { return y.input * x.input; }
   size_t output_area() const { return y.output * x.output; }
-  bool pads;  // whether any input outside the map is read
-  bool padded() const { return pads; }
+  bool padded() const;  // whether inputs outside the map are read
   // Whether the columns of a position are the input itself.
   bool pointwise() const {
     return y.kernel * x.kernel == 1 && y.stride * x.stride == 1 && !padded();

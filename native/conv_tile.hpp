@@ -14,6 +14,7 @@
 
 namespace snnc {
 namespace SNNC_ISA {
+namespace conv {
 
 // Products of float words.
 struct FloatProduct {
@@ -60,6 +61,7 @@ template <class Product>
 SNNC_INLINE void keep(typename Product::Sum* p, typename Product::Vector v) {
   std::memcpy(p, &v, sizeof v);
 }
+
 // What a tile reads and writes. weight_stride: words from one block of weights to the next.
 template <class Sum>
 struct TileArguments {
@@ -131,5 +133,6 @@ void tile_of_positions(const TileArguments<typename Product::Sum>& t) {
       keep<Product>(t.sums + p * t.sum_stride + b * kLanes, sums[p][b]);
 }
 
+}  // namespace conv
 }  // namespace SNNC_ISA
 }  // namespace snnc
