@@ -15,6 +15,7 @@ from snnc.ir.node import Array, Sides, Statistics
 
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
+Synapses: TypeAlias = Literal["float", "int8"]
 
 LARGEST_COUNT: Mapping[Sides, int] = {"both": 127, "negative": 127, "positive": 255, "silent": 255}
 """Spike counts that 8 bits hold: with a sign, and where only positive spikes exist."""
@@ -121,6 +122,17 @@ class NeuronModel(ABC):
     def wider(self) -> NeuronModel | None:
         """The same model with more levels, for where no scale factor is fine enough."""
         return None
+
+    def at_most(self, count: int) -> NeuronModel:
+        """The same model with no spike count above `count`; CompileError if it cannot be."""
+        raise CompileError(
+            f"the spike counts of {self.name} have no limit, integer synapses take up to {count}",
+            help="take float synapses, or another neuron model",
+        )
+
+    def at(self, sides: Sides, synapses: Synapses) -> NeuronModel:
+        """The model where these branches live: counts of 8 bits for integer synapses."""
+        return self if synapses == "float" else self.at_most(LARGEST_COUNT[sides])
 
     @property
     def parameters(self) -> dict[str, Parameter]:

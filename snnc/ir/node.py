@@ -83,6 +83,11 @@ class Statistics:
     low: float
     high: float
 
+    @property
+    def sides(self) -> Sides:
+        """The signs that were seen."""
+        return sides_of(self.maximum > 0, self.minimum < 0)
+
 
 @dataclass(frozen=True)
 class Activity:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import ZERO_POINT, NeuronModel, Parameter
+from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
 from snnc.ir.node import Array, Sides
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
@@ -121,6 +121,27 @@ class SFN(NeuronModel):
         wider = replace(self, M=MAX_M)
         return wider if self.levels == "dense" and wider.top > self.top else None
 
+    def at_most(self, count: int) -> SFN:
+        if self.top <= count:
+            return self
+        if self.levels not in WITHOUT_GAPS:
+            raise CompileError(
+                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
+                f"spike counts up to {count}",
+                help=f"a smaller M ({self._largest_m(count)}), dense levels, or float synapses",
+            )
+        if replace(self, M=self.M - 1, limit=0).top >= LARGEST_COUNT["positive"]:
+            raise CompileError(
+                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
+                f"spike counts up to {LARGEST_COUNT['positive']}",
+                help="leave M out: every level that fits is taken; or float synapses",
+            )
+        return replace(self, limit=count)
+
+    def _largest_m(self, count: int) -> int:
+        fitting = (m for m in range(self.M, 0, -1) if replace(self, M=m).top <= count)
+        return next(fitting, 1)
+
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
 
@@ -140,8 +161,7 @@ class SFN(NeuronModel):
     def count_function(self, sides: Sides) -> tuple[str, str]:
         name = f"{self._name(sides)}Count"
         if sides == "silent":
-            zeros = "ConstantOfShape <value: tensor = uint8[1] {0}>"
-            return name, f"shape = Shape (x)\n y = {zeros} (shape)"
+            return name, "s = Shape (x)\n y = ConstantOfShape <value: tensor = uint8[1] {0}> (s)"
         counted = _COUNT.format(zero_point=float(ZERO_POINT[sides]))
         return name, "\n".join([self._body(sides, "one", "counted"), counted])
 
@@ -149,16 +169,13 @@ class SFN(NeuronModel):
         return self.levels == "dense" and sides in ("both", "positive")
 
     def _name(self, sides: Sides) -> str:
-        capped = "Capped" if np.isfinite(self.bound) else ""
-        limited = "Limited" if self.limit else ""
-        kind = f"{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
-        return f"Sfn{kind}{capped}{limited}"
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        return name + "Capped" * bool(np.isfinite(self.bound)) + "Limited" * bool(self.limit)
 
     def _body(self, sides: Sides, size: str, result: str) -> str:
         """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
-        drive = self._drive(sides, size)
-        fire = _FIRE[sides].format(y=result)
-        return "\n".join([_CONSTANTS, self._top(), drive, self._level(sides), fire])
+        parts = [_CONSTANTS, self._top(), self._drive(sides, size), self._level(sides)]
+        return "\n".join([*parts, _FIRE[sides].format(y=result)])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
