@@ -122,7 +122,10 @@ def _same_weights(mine: Graph, op: Op, theirs: Graph, other: Op) -> bool:
 def _matrix(graph: Graph, op: Op, value: str) -> Array | None:
     """Constant weights in the one form that a layer of matrices has when it is read again."""
     array = weight(graph, value)
-    return array.T if array is not None and op.integer("transB", 0) else array
+    if array is None or op.op_type != "Gemm":
+        return array
+    turned = array.T if op.integer("transB", 0) else array
+    return np.asarray(turned * np.float32(op.attrs.get("alpha", 1.0)))  # type: ignore[arg-type]
 
 
 def _alike(mine: Array | None, theirs: Array | None, rounded: bool) -> bool:

@@ -42,9 +42,9 @@ class _Raised:
 
     def add(self, node: Node) -> None:
         """Raises one node."""
+        read = [v for v in node.inputs if v in self.counts]
         node = replace(node, inputs=tuple(self._same.get(v, v) for v in node.inputs))
         made = composed(node) if isinstance(node, Op) else None
-        read = [v for v in node.inputs if v in self.counts]
         if isinstance(node, Op) and made is not None:
             self._raise(node, made)
         elif not read:
