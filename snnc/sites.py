@@ -125,7 +125,7 @@ def _matrix(graph: Graph, op: Op, value: str) -> Array | None:
     if array is None or op.op_type != "Gemm":
         return array
     turned = array.T if op.integer("transB", 0) else array
-    return np.asarray(turned * np.float32(op.attrs.get("alpha", 1.0)))  # type: ignore[arg-type]
+    return np.asarray(turned * np.float32(op.attrs.get("alpha", 1.0)))  # type: ignore[arg-type, operator]
 
 
 def _alike(mine: Array | None, theirs: Array | None, rounded: bool) -> bool:
