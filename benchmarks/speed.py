@@ -65,7 +65,7 @@ def _row(
         for form in forms
         if form.path is not None
     }
-    return NetworkRow(name, batch, threads, ratios(runs, ANN, seconds))
+    return NetworkRow(name, batch, threads, ratios(runs, ANN, seconds), network.note)
 
 
 def _line(row: NetworkRow) -> str:
