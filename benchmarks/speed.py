@@ -24,9 +24,9 @@ import onnxruntime
 
 from benchmarks.speed_kernels import kernel_rows
 from benchmarks.speed_networks import SOURCES, Network, NoZooError
-from benchmarks.speed_report import ANN, Measured, NetworkRow, write
+from benchmarks.speed_report import Measured, NetworkRow, write
 from benchmarks.speed_timing import bound_run, ratios, session
-from benchmarks.speed_variants import Variant, kernel_library, variants
+from benchmarks.speed_variants import ANN, Variant, kernel_library, variants
 
 KERNELS = "kernels"
 
@@ -65,7 +65,7 @@ def _row(
         for form in forms
         if form.path is not None
     }
-    return NetworkRow(name, batch, threads, ratios(runs, ANN, seconds))
+    return NetworkRow(name, batch, threads, ratios(runs, ANN, seconds), network.note)
 
 
 def _line(row: NetworkRow) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+import snnc
 from benchmarks import speed_models
 from benchmarks.zoo_data import BUILDERS, Arrays
-from snnc.ir.node import Array
+from snnc.ir.node import Array, Op
+from snnc.runtime import Session
 
 MASK = "attention_mask"
 
@@ -23,6 +25,7 @@ class Network:
     """A network as a file. calibration: samples by input; batches: sizes to time.
 
     scale: lambda, given so that nothing is searched; float kernels do not depend on it.
+    note: a measured figure that its speed may depend on.
     """
 
     path: Path
@@ -30,6 +33,7 @@ class Network:
     batches: tuple[int, ...] = (1,)
     mask_input: str | None = None
     scale: float = 0.2
+    note: str = ""
 
     def feeds(self, batch: int) -> Arrays:
         """`batch` samples, from the first of the calibration data on."""
@@ -80,9 +84,18 @@ def _generated(
     return Network(make(directory / f"{name}.onnx"), {"input": inputs(samples)})
 
 
-def _mlp(percent: int) -> Source:
-    make = partial(speed_models.sparse_mlp, zeros=percent / 100)
-    return partial(_generated, f"mlp_{percent}", make, speed_models.mlp_inputs, 64)
+def _mlp(percent: int, directory: Path, _: Path | None) -> Network:
+    path = speed_models.sparse_mlp(directory / f"mlp_{percent}.onnx", percent / 100)
+    network = Network(path, {"input": speed_models.mlp_inputs(64)})
+    return replace(network, note=f"{silent_share(path, network.feeds(1)):.1%} zeros")
+
+
+def silent_share(path: Path, feeds: Arrays) -> float:
+    """Share of zeros behind the Relus of a network on `feeds`."""
+    graph = snnc.load(path)
+    rectified = [n.outputs[0] for n in graph.nodes if isinstance(n, Op) and n.op_type == "Relu"]
+    values = Session(graph, taps=rectified).run(feeds)
+    return float(np.mean([values[name] == 0 for name in rectified]))
 
 
 SOURCES: dict[str, Source] = {
@@ -92,9 +105,9 @@ SOURCES: dict[str, Source] = {
     "paraphrase-MiniLM-L3-v2": partial(_zoo, "paraphrase-MiniLM-L3-v2", 64),
     "vit_b16": partial(_generated, "vit_b16", speed_models.vit_b16, speed_models.images, 4),
     "resnet50": partial(_generated, "resnet50", speed_models.resnet50, speed_models.images, 4),
-    "mlp_60": _mlp(60),
-    "mlp_80": _mlp(80),
-    "mlp_90": _mlp(90),
+    "mlp_60": partial(_mlp, 60),
+    "mlp_80": partial(_mlp, 80),
+    "mlp_90": partial(_mlp, 90),
     "digits_cnn": partial(_included, "digits_cnn", "digits"),
     "digits_vit": partial(_included, "digits_vit", "digits"),
     "digits_encoder": partial(_included, "digits_encoder", "digits_encoder", mask_input=MASK),

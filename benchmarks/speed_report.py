@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.speed_kernels import KernelRow
 from benchmarks.speed_timing import Ratio
-from benchmarks.speed_variants import ANN, BODIES, FLOAT, INT8, PEER
+from benchmarks.speed_variants import BODIES, FLOAT, INT8, PEER
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 """Lines of docs/speed.md between which the command writes."""
@@ -139,6 +139,3 @@ def _ratio(ratio: Ratio | None) -> str:
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-__all__ = ["ANN", "LIMITS", "KernelRow", "Measured", "NetworkRow", "write"]
