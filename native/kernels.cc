@@ -1,6 +1,7 @@
 // The kernels of one instruction set; compiled once for each, with SNNC_ISA as its name.
 #include "kernels.hpp"
 
+#include "conv.hpp"
 #include "events.hpp"
 #include "float_linear.hpp"
 #include "linear.hpp"
@@ -19,6 +20,8 @@ const Kernels kernels = {
     fire_row<uint8_t>,
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
+    conv::conv_kernels<conv::FloatProduct>(),
+    conv::conv_kernels<conv::CountProduct>(),
 };
 
 }  // namespace SNNC_ISA

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "conv_shape.hpp"
 #include "linear_kernels.hpp"
 
 namespace snnc {
@@ -35,6 +36,7 @@ struct Kernels {
   void (*fire_floats)(const float* x, float* y, size_t n, const RowSteps&, const Decision&);
   void (*fire_counts)(const float* x, uint8_t* y, size_t n, const RowSteps&, const Decision&);
   LinearKernels linear;
+  ConvKernels float_conv, count_conv;
 };
 
 // The best kernels for this processor, or those that select_kernels chose.

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "conv_ops.hpp"
 #include "linear_ops.hpp"
 #include "neuron_ops.hpp"
 
@@ -76,6 +77,7 @@ Operations make_operations() {
   add_linear_operations(operations);
   add_float_linear_operations(operations);
   add_matmul_operations(operations);
+  add_conv_operations(operations);
   return operations;
 }
 

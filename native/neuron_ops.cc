@@ -152,6 +152,11 @@ std::vector<Input> step_inputs(const NeuronName& name) {
   return {{ort::kFloat32, presence(name.positive())}, {ort::kFloat32, presence(name.negative())}};
 }
 
+std::vector<Input> living_step_inputs(const NeuronName& name) {
+  const size_t living = size_t{name.positive()} + size_t{name.negative()};
+  return std::vector<Input>(living, {ort::kFloat32, ort::kRequired});
+}
+
 void add_neuron_operations(Operations& operations) {
   for (const NeuronName& name : neuron_names()) {
     operations.push_back(neuron_operation<float>(name, "", ort::kFloat32));

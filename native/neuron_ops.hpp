@@ -31,8 +31,21 @@ Decision decision_of(const NeuronName& name, const NodeInfo& info, bool counts);
 // Steps that are single numbers, as fused operations take them; refuses others.
 Steps single_steps(const StepTensors& tensors);
 
-// The types of the two step inputs of a neuron.
+// The two step inputs of a neuron that is an operation of its own; a dead branch's is absent.
 std::vector<Input> step_inputs(const NeuronName& name);
+
+// The step inputs of a neuron fused behind another operation: those of living branches only,
+// since onnxruntime 1.20 crashes on shape inference with absent inputs.
+std::vector<Input> living_step_inputs(const NeuronName& name);
+
+// The step tensors from input `first` on, of a fused neuron; get(i) is the i-th input.
+template <class Get>
+StepTensors living_steps(const NeuronName& name, size_t first, const Get& get) {
+  StepTensors steps;
+  if (name.positive()) steps.positive = get(first++);
+  if (name.negative()) steps.negative = get(first);
+  return steps;
+}
 
 void add_neuron_operations(Operations& operations);
 

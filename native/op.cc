@@ -1,5 +1,6 @@
 #include "op.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -248,7 +249,11 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
     return guarded(api, [&] { static_cast<const Kernel*>(kernel)->compute(Run(api, context)); });
   };
   destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  infer_shapes = [](Op* op, OrtShapeInferContext* context) {
+  // onnxruntime 1.20 crashes when it prepares inference for an input that is absent
+  const bool all_present = std::none_of(inputs_.begin(), inputs_.end(), [](const Input& input) {
+    return input.presence == ort::kOptional;
+  });
+  if (all_present) infer_shapes = [](Op* op, OrtShapeInferContext* context) {
     return guarded(api, [&] {
       Inference inference(api, context);
       static_cast<const Operation*>(op)->infer_(inference);
@@ -269,7 +274,7 @@ void* scratch(size_t bytes, int slot) {
     size_t size = 0;
     ~Buffer() { std::free(data); }
   };
-  thread_local Buffer buffers[4];
+  thread_local Buffer buffers[6];
   Buffer& buffer = buffers[slot];
   if (bytes > buffer.size) {
     constexpr size_t kAlignment = 64;

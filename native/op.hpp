@@ -156,7 +156,8 @@ class Operation : public OrtCustomOp {
   using Maker = std::function<std::unique_ptr<Kernel>(const NodeInfo&)>;
   using Inferrer = std::function<void(Inference&)>;
 
-  // in_place: the output may take the memory of the first input.
+  // infer: used where every input is required. in_place: the output may take the memory of the
+  // first input.
   Operation(std::string name, std::vector<Input> inputs, ort::ElementType output, Maker make,
             Inferrer infer, bool in_place = false);
 

@@ -6,10 +6,10 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import count, takewhile
 from pathlib import Path
 
-_DIRECTORY = Path(__file__).parent / "lib"
 _NAMES = ("snnc_kernels.so", "snnc_kernels.dylib", "snnc_kernels.dll")
 
 
@@ -19,7 +19,17 @@ def kernel_library() -> Path | None:
     Python: SessionOptions.register_custom_ops_library; C: RegisterCustomOpsLibrary_V2; C#:
     SessionOptions.RegisterCustomOpLibraryV2. None where snnc was installed without a C++ compiler.
     """
-    return next((path for name in _NAMES if (path := _DIRECTORY / name).exists()), None)
+    candidates = (folder / name for folder in _directories() for name in _NAMES)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _directories() -> Iterator[Path]:
+    """Beside this module; else, where a checkout hides the installed package, in that."""
+    yield Path(__file__).parent / "lib"
+    try:
+        yield Path(str(distribution("snnc").locate_file("snnc/lib")))
+    except PackageNotFoundError:
+        return
 
 
 def instruction_sets() -> tuple[str, ...]:

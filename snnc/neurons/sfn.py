@@ -9,8 +9,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Parameter, Sides
-from snnc.ir.node import Array
+from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
+from snnc.ir.node import Array, Sides
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
@@ -121,6 +121,20 @@ class SFN(NeuronModel):
         wider = replace(self, M=MAX_M)
         return wider if self.levels == "dense" and wider.top > self.top else None
 
+    def at_most(self, count: int) -> SFN:
+        """Dense levels beyond M = 8 are refused: at no site would the next ones exist."""
+        if self.top <= count:
+            return self
+        if self.levels in WITHOUT_GAPS and self.top < 2 * LARGEST_COUNT["positive"]:
+            return replace(self, limit=count)
+        fitting = (m for m in range(1, self.M) if replace(self, M=m).top <= count)
+        other = "no M of your own" if self.levels in WITHOUT_GAPS else "dense levels"
+        raise CompileError(
+            f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take spike "
+            f"counts up to {count}",
+            help=f"take M = {max(fitting, default=1)}, {other}, or float synapses",
+        )
+
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
 
@@ -133,13 +147,28 @@ class SFN(NeuronModel):
         return np.maximum(inside, magnitude - self.top * step)
 
     def function(self, sides: Sides) -> tuple[str, str]:
-        capped = "Capped" if np.isfinite(self.bound) else ""
-        limited = "Limited" if self.limit else ""
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
-        name += f"{capped}{limited}"
         if sides == "silent":
-            return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
-        return name, "\n".join([_CONSTANTS, self._top(), self._drive(sides), self._level(), _FIRE])
+            return self._name(sides), "shape = Shape (x)\n y = ConstantOfShape (shape)"
+        return self._name(sides), self._body(sides, "{sign}", "y")
+
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        name = f"{self._name(sides)}Count"
+        if sides == "silent":
+            return name, "s = Shape (x)\n y = ConstantOfShape <value: tensor = uint8[1] {0}> (s)"
+        counted = _COUNT.format(zero_point=float(ZERO_POINT[sides]))
+        return name, "\n".join([self._body(sides, "one", "counted"), counted])
+
+    def fuses(self, sides: Sides) -> bool:
+        return self.levels == "dense" and sides in ("both", "positive")
+
+    def _name(self, sides: Sides) -> str:
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        return name + "Capped" * bool(np.isfinite(self.bound)) + "Limited" * bool(self.limit)
+
+    def _body(self, sides: Sides, size: str, result: str) -> str:
+        """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
+        parts = [_CONSTANTS, self._top(), self._drive(sides, size), self._level(sides)]
+        return "\n".join([*parts, _FIRE[sides].format(y=result)])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
@@ -151,65 +180,40 @@ class SFN(NeuronModel):
             lines = f"power = Pow (two, m)\n below_m = Sub (m, one)\n {top} = Add (below_m, power)"
         return f"{lines}\n{_LIMITED}" if self.limit else lines
 
-    def _drive(self, sides: Sides) -> str:
-        """Size of the input in half steps of its own sign, and the signed step to emit."""
-        lines = []
-        for sign in ("positive", "negative"):
-            if sides in (sign, "both"):
-                lines.append(
-                    f"""{sign}_raw = Div (two, {sign})
-                        {sign}_dead = IsInf ({sign}_raw)
-                        {sign}_inverse = Where ({sign}_dead, zero, {sign}_raw)"""
-                )
+    def _drive(self, sides: Sides, size: str) -> str:
+        """Half steps with the sign of the input, at most 2 y_max, towards zero (int32).
+
+        ThresholdedRelu takes NaN to 0, which Min, Max and Clip hand on. A dead branch counts
+        with an inverse of 1 and emits 0.
+        """
+        signs = [sign for sign in ("positive", "negative") if sides in (sign, "both")]
+        lines = [_SIDE.format(sign=sign, size=size.format(sign=sign)) for sign in signs]
         capped = np.isfinite(self.bound)
         if capped:
-            lines.append("bound = Constant <value_float: float = @bound> ()\n u = Min (x, bound)")
-        u = "u" if capped else "x"
-        if sides == "both":
-            lines.append(
-                f"""below = Less ({u}, zero)
-                    inverse = Where (below, negative_inverse, positive_inverse)
-                    minus = Neg (negative)
-                    step = Where (below, minus, positive)
-                    size = Abs ({u})
-                    drive = Mul (size, inverse)"""
-            )
-        elif sides == "positive":
-            lines.append(
-                f"""step = Identity (positive)
-                    size = Max ({u}, zero)
-                    drive = Mul (size, positive_inverse)"""
-            )
-        else:
-            lines.append(
-                f"""step = Neg (negative)
-                    mirrored = Neg ({u})
-                    size = Max (mirrored, zero)
-                    drive = Mul (size, negative_inverse)"""
-            )
-        return "\n".join(lines)
+            lines.append(_CAPPED)
+        return "\n".join([*lines, _DRIVE[sides].format(u="u" if capped else "x"), _WHOLE])
 
-    def _level(self) -> str:
-        """Level y from h; where gaps double, the power of two comes from rounding to one bit.
+    def _level(self, sides: Sides) -> str:
+        """Signed count from half steps: n = h/2 rounded up by a factor just above 1/2, so that no
+        odd h is a tie of Round (h to 2^20, spec 0.6); with gaps, the level of |h|.
 
-        b is r scaled so that rounding it to the nearest power of two gives the wanted one;
-        b + big*b - big*b does that rounding in float32 (Veltkamp splitting at one bit).
+        Where gaps double, the power of two comes from rounding to one bit: b is r scaled so that
+        rounding it to the nearest power of two gives the wanted one; b + big*b - big*b does that
+        rounding in float32 (Veltkamp splitting at one bit).
         """
-        whole = """limit = Mul (two, top)
-                   limited = Min (drive, limit)
-                   h = Floor (limited)
-                   h_plus = Add (h, one)
-                   halved = Mul (h_plus, half)
-                   n = Floor (halved)"""
-        if self.levels in ("dense", "linear"):
-            return whole + "\n y_level = Identity (n)"
+        if self.levels in WITHOUT_GAPS:
+            return "halved = DequantizeLinear (whole, up_to_half)\n count = Round (halved)"
         offset = "offset = Sub (m, one)" if self.levels == "sformer" else "offset = Identity (zero)"
         if self.rule == "nearest":
             above, scale = "twice_offset = Mul (two, offset)\n above = Sub (h, twice_offset)", 0.5
         else:
             above, scale = "above = Sub (n, offset)", 0.75
         factor = float(np.float32(scale * (1 + 2.0**-22)))
-        return f"""{whole}
+        signed = "sign = Sign (signed_h)\n count = Mul (level, sign)"
+        return f"""signed_h = Cast <to = 1> (whole)
+                   h = Abs (signed_h)
+                   halved = Mul (h, up_to_half)
+                   n = Round (halved)
                    {offset}
                    {above}
                    r = Relu (above)
@@ -221,13 +225,14 @@ class SFN(NeuronModel):
                    power_of_two = Add (g, rest)
                    doubling = Ceil (power_of_two)
                    contiguous = Min (n, offset)
-                   y_level = Add (contiguous, doubling)"""
+                   level = Add (contiguous, doubling)
+                   {signed if sides == "both" else "count = Identity (level)"}"""
 
 
 _CONSTANTS = """zero = Constant <value_float = 0.0> ()
-                half = Constant <value_float = 0.5> ()
                 one = Constant <value_float = 1.0> ()
                 two = Constant <value_float = 2.0> ()
+                up_to_half = Constant <value_float = 0.5000002384185791> ()
                 m_int = Constant <value_int: int = @M> ()
                 m = Cast <to = 1> (m_int)"""
 
@@ -235,9 +240,49 @@ _LIMITED = """highest_int = Constant <value_int: int = @limit> ()
               highest = Cast <to = 1> (highest_int)
               top = Min (last, highest)"""
 
-_FIRE = """fires = GreaterOrEqual (drive, one)
-           emitted = Mul (y_level, step)
-           y = Where (fires, emitted, zero)"""
+_SIDE = """{sign}_raw = Div (two, {sign})
+           {sign}_dead = IsInf ({sign}_raw)
+           {sign}_inverse = Where ({sign}_dead, one, {sign}_raw)
+           {sign}_step = Where ({sign}_dead, zero, {size})"""
+
+_CAPPED = """bound = Constant <value_float: float = @bound> ()
+             u = Min (x, bound)"""
+
+_DRIVE: dict[Sides, str] = {
+    "both": """minus_inverse = Neg (negative_inverse)
+            up = Mul ({u}, positive_inverse)
+            rise = ThresholdedRelu <alpha = 0.0> (up)
+            down = Mul ({u}, minus_inverse)
+            fall = ThresholdedRelu <alpha = 0.0> (down)
+            drive = Sub (rise, fall)""",
+    "positive": """size = ThresholdedRelu <alpha = 0.0> ({u})
+            drive = Mul (size, positive_inverse)""",
+    "negative": """mirrored = Neg ({u})
+            size = ThresholdedRelu <alpha = 0.0> (mirrored)
+            drive = Mul (size, negative_inverse)""",
+}
+
+_WHOLE = """twice_top = Mul (two, top)
+            lowest = Neg (twice_top)
+            limited = Clip (drive, lowest, twice_top)
+            whole = Cast <to = 6> (limited)"""
+
+_FIRE: dict[Sides, str] = {
+    "both": """gain = Relu (count)
+            gained = Mul (gain, positive_step)
+            loss = Clip (count, , zero)
+            lost = Mul (loss, negative_step)
+            {y} = Add (gained, lost)""",
+    "positive": """emitted = Mul (count, positive_step)
+            {y} = Relu (emitted)""",
+    "negative": """emitted = Mul (count, negative_step)
+            {y} = Sub (zero, emitted)""",
+}
+"""Without -0.0, and with an operation behind each Mul that keeps it out of the next layer."""
+
+_COUNT = """zero_point = Constant <value_float = {zero_point}> ()
+            shifted = Add (counted, zero_point)
+            y = Cast <to = 2> (shifted)"""
 
 
 def _inverse(step: float | Array) -> Array:
