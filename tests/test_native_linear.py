@@ -1,4 +1,4 @@
-"""SpikeLinear, SpikeMatMul and FloatLinear: equal to numpy, bit by bit, on every instruction set."""
+"""SpikeLinear, SpikeMatMul, FloatLinear: equal to numpy on every instruction set."""
 
 from __future__ import annotations
 
@@ -89,6 +89,10 @@ def assert_all_equal(results: Mapping[str, Array], expected: Array) -> None:
         np.testing.assert_array_equal(result, expected, err_msg=name)
 
 
+def single(value: float) -> Array:
+    return np.asarray(value, np.float32)
+
+
 def gelu(z: Array) -> Array:
     """The formula of the kernels in float32, each operation rounded."""
     one, two, half = np.float32(1), np.float32(2), np.float32(0.5)
@@ -111,7 +115,7 @@ def finished(y: Array, addend: Array | None, with_gelu: bool) -> Array:
 
 def counted(y: Array, model: SFN, steps: Mapping[str, Array]) -> Array:
     zero_point = 128 if "negative" in steps else 0
-    count = model.count(y, steps["positive"], steps.get("negative", np.float32(0)))
+    count = model.count(y, steps["positive"], steps.get("negative", single(0)))
     return np.asarray(count + zero_point).astype(np.uint8)
 
 
@@ -168,12 +172,10 @@ def test_sums_do_not_saturate(rows: int, zero_point: int, weight: int) -> None:
     values = {
         "x": np.full((rows, 3072), 255, np.uint8),
         "w": np.full((3072, 33), weight, np.int8),
-        "scale": np.asarray(np.float32(1)),
+        "scale": single(1),
         "bias": np.zeros(33, np.float32),
     }
-    results = run_everywhere(
-        "SpikeLinear", values, LINEAR, frozenset({"w"}), zero_point=zero_point
-    )
+    results = run_everywhere("SpikeLinear", values, LINEAR, frozenset({"w"}), zero_point=zero_point)
     expected = np.full((rows, 33), (255 - zero_point) * weight * 3072, np.float32)
     assert_all_equal(results, expected)
 
@@ -199,15 +201,15 @@ def test_work_in_many_tasks_is_numpy(threads: int) -> None:
 
 
 def neurons() -> list[tuple[str, SFN, dict[str, Any], dict[str, Array]]]:
-    both = {"positive": np.float32(0.04), "negative": np.float32(0.03)}
-    one = {"positive": np.float32(0.02)}
+    both = {"positive": single(0.04), "negative": single(0.03)}
+    one = {"positive": single(0.02)}
     return [
         ("SfnDenseNearestBoth", SFN(M=6), {"M": 6}, both),
         ("SfnDenseEq11Both", SFN(M=6, rule="eq11"), {"M": 6}, both),
         ("SfnDenseNearestPositive", SFN(M=7), {"M": 7}, one),
         ("SfnDenseNearestPositiveCapped", SFN(M=7, bound=1.5), {"M": 7, "bound": 1.5}, one),
         ("SfnDenseNearestBothLimited", SFN(M=8, limit=127), {"M": 8, "limit": 127}, both),
-        ("SfnDenseNearestBoth", SFN(M=4), {"M": 4}, both | {"negative": np.float32(0)}),
+        ("SfnDenseNearestBoth", SFN(M=4), {"M": 4}, both | {"negative": single(0)}),
     ]
 
 
@@ -217,7 +219,6 @@ def neurons() -> list[tuple[str, SFN, dict[str, Any], dict[str, Array]]]:
 def test_what_is_fused_is_numpy_op_by_op(neuron: Any, add: bool, with_gelu: bool) -> None:
     name, model, attributes, steps = neuron
     rng = np.random.default_rng(7)
-    steps = {sign: np.asarray(step) for sign, step in steps.items()}
     middle = f"{'Add' if add else ''}{'Gelu' if with_gelu else ''}"
     for rows in (2, 21):
         values = linear_values(rng, (rows,), 70, 45, 128 if rows == 2 else None)
@@ -262,7 +263,7 @@ def test_spike_matmul_is_numpy(
     rows, k, columns = sizes
     a = rng.integers(0, 256, (*batches[0], rows, k), np.uint8)
     b = rng.integers(0, 256, (*batches[1], k, columns), np.uint8)
-    scale = np.asarray(np.float32(0.013))
+    scale = single(0.013)
     product = (a.astype(np.int64) - zero_points[0]) @ (b.astype(np.int64) - zero_points[1])
     fed = np.ascontiguousarray(b.swapaxes(-1, -2)) if transposed else b
     results = run_everywhere(
@@ -281,7 +282,7 @@ def test_products_of_counts_do_not_saturate(zero_points: tuple[int, int]) -> Non
     values = {
         "a": np.full((7, 3072), 255, np.uint8),
         "b": np.full((3072, 33), 255, np.uint8),
-        "scale": np.asarray(np.float32(1)),
+        "scale": single(1),
     }
     results = run_everywhere(
         "SpikeMatMul", values, MATMUL, a_zero_point=zero_points[0], b_zero_point=zero_points[1]
@@ -295,8 +296,8 @@ def test_fused_spike_matmul_is_numpy(threads: int) -> None:
     rng = np.random.default_rng(3)
     a = rng.integers(0, 256, (2, 5, 40, 33), np.uint8)
     b = rng.integers(0, 256, (2, 5, 50, 33), np.uint8)
-    steps = {"positive": np.asarray(np.float32(0.7)), "negative": np.asarray(np.float32(0.9))}
-    scale, addend = np.asarray(np.float32(1e-3)), rng.normal(size=(2, 5, 40, 50))
+    steps = {"positive": single(0.7), "negative": single(0.9)}
+    scale, addend = single(1e-3), rng.normal(size=(2, 5, 40, 50))
     values = {"a": a, "b": b, "scale": scale, "addend": addend.astype(np.float32), **steps}
     product = (a.astype(np.int64) - 128) @ (b.astype(np.int64) - 128).swapaxes(-1, -2)
     drive = finished(product.astype(np.float32) * scale, values["addend"], True)
@@ -338,7 +339,7 @@ def test_fused_float_linear_counts() -> None:
         "w": rng.integers(-4, 5, (40, 19)).astype(np.float32),
         "bias": rng.normal(size=19).astype(np.float32),
     }
-    steps = {"positive": np.asarray(np.float32(0.5))}
+    steps = {"positive": single(0.5)}
     drive = values["x"] @ values["w"] + values["bias"]
     results = run_everywhere(
         "FloatLinearSfnDenseNearestPositiveCount", values | steps, FLOAT_LINEAR, M=7
@@ -352,9 +353,12 @@ def test_empty_tensors(shape: tuple[int, ...]) -> None:
     values = linear_values(np.random.default_rng(0), shape[:-1], k, 6, None)
     results = run_everywhere("SpikeLinear", values, LINEAR, zero_point=128)
     assert_all_equal(results, linear_drive(values, 128))
-    nothing = {"w": np.zeros((k, 0), np.int8), "bias": np.zeros(0, np.float32)}
-    single = {"scale": np.asarray(np.float32(1))}
-    results = run_everywhere("SpikeLinear", values | nothing | single, LINEAR, zero_point=0)
+    nothing: dict[str, Array] = {
+        "w": np.zeros((k, 0), np.int8),
+        "bias": np.zeros(0, np.float32),
+        "scale": single(1),
+    }
+    results = run_everywhere("SpikeLinear", values | nothing, LINEAR, zero_point=0)
     assert_all_equal(results, np.zeros((*shape[:-1], 0), np.float32))
     floats = {"x": np.ones(shape, np.float32), "w": np.ones((k, 6), np.float32)}
     results = run_everywhere("FloatLinear", floats | {"bias": values["bias"]}, FLOAT_LINEAR)
@@ -402,18 +406,16 @@ def test_shapes_that_do_not_fit_are_refused(
 
 def test_bad_attributes_and_steps_are_refused() -> None:
     none = frozenset[str]()
-    assert "zero_point must be 0 or 128, not 7" in refusal(
-        "SpikeLinear", GOOD, none, zero_point=7
-    )
+    assert "zero_point must be 0 or 128, not 7" in refusal("SpikeLinear", GOOD, none, zero_point=7)
     assert "'zero_point' is missing" in refusal("SpikeLinear", GOOD, none)
-    steps = {"positive": np.ones(4, np.float32), "negative": np.asarray(np.float32(1))}
+    steps = {"positive": np.ones(4, np.float32), "negative": single(1)}
     count = "SpikeLinearSfnDenseNearestBothCount"
     for constants in (none, frozenset({"positive", "negative"})):
         assert "steps must be single numbers, not of shape [4]" in refusal(
             count, GOOD | steps, constants, zero_point=0, M=6
         )
-    single = steps | {"positive": np.asarray(np.float32(1))}
-    assert "do not fit a byte" in refusal(count, GOOD | single, none, zero_point=0, M=8)
+    good = steps | {"positive": single(1)}
+    assert "do not fit a byte" in refusal(count, GOOD | good, none, zero_point=0, M=8)
     addend = {"addend": np.zeros((1, 4), np.float32)}
     assert "the addend is of shape [1,4], not of the result's shape [2,4]" in refusal(
         "SpikeLinearAdd", GOOD | addend, none, zero_point=0
@@ -434,7 +436,7 @@ def test_operands_that_do_not_fit_are_refused(
     values = {
         "a": np.zeros(a, np.uint8),
         "b": np.zeros(b, np.uint8),
-        "scale": np.asarray(np.float32(1)),
+        "scale": single(1),
     }
     zero_points = {"a_zero_point": 0, "b_zero_point": 0}
     assert message in refusal("SpikeMatMul", values, frozenset(), **zero_points)
