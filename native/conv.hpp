@@ -30,7 +30,7 @@ constexpr size_t kRowStretch = kTileVectors * kLanes, kPositionStretch = 14 * kT
 constexpr size_t kStretch = up_to_multiple(
     kRowStretch > kPositionStretch ? kRowStretch : kPositionStretch, kLanes);
 
-constexpr size_t kColumnWords = 192 << 10;  // of a chunk: they are to stay in the second cache
+constexpr size_t kColumnWords = 128 << 10;  // of a chunk: they are to stay in the second cache
 constexpr size_t kMostPositions = 4000;
 constexpr size_t kTasks = 16;
 constexpr int kColumnSlot = 5;
