@@ -4,10 +4,27 @@
 #include <algorithm>
 
 #include "linear_finish.hpp"
-#include "tile_i8.hpp"
+#include "words.hpp"
 
 namespace snnc {
 namespace SNNC_ISA {
+
+constexpr size_t kGroupBytes = kHasDot4 ? 4 : 8;
+
+// Four inputs as add_rows wants them: bytes, or int16 with the even ones first.
+template <bool kSigned>
+inline void pack_group(const uint8_t* values, uint8_t* packed) {
+  if (kHasDot4) {
+    std::memcpy(packed, values, 4);
+    return;
+  }
+  int16_t wide[4];
+  for (int i = 0; i < 4; ++i) {
+    const uint8_t value = values[(i & 1) * 2 + (i >> 1)];
+    wide[i] = kSigned ? static_cast<int8_t>(value) : value;
+  }
+  std::memcpy(packed, wide, sizeof wide);
+}
 
 inline Events collect_events(const uint8_t* x, size_t k, uint8_t zero_point, uint32_t* index,
                              uint8_t* values, uint8_t* packed) {
@@ -25,7 +42,10 @@ inline Events collect_events(const uint8_t* x, size_t k, uint8_t zero_point, uin
     index[n] = 0;
     values[n] = 0;
   }
-  is_signed ? pack_row<true>(values, n, packed) : pack_row<false>(values, n, packed);
+  for (size_t g = 0; g < n / 4; ++g) {
+    uint8_t* group = packed + g * kGroupBytes;
+    is_signed ? pack_group<true>(values + 4 * g, group) : pack_group<false>(values + 4 * g, group);
+  }
   return {index, packed, n / 4, sum, is_signed};
 }
 
@@ -95,7 +115,7 @@ void sum_events(const Events& e, const int8_t* w, size_t stride, size_t columns,
         if (flip) four[i] ^= signs;
         __builtin_prefetch(later[i] + column);
       }
-      add_rows<kSigned>(sums[v], four, e.values + g * row_bytes(4));
+      add_rows<kSigned>(sums[v], four, e.values + g * kGroupBytes);
     }
   }
   for (size_t v = 0; v < vectors; ++v) store_sums(sums[v], out + std::min(v * kWordBytes, end));
@@ -107,9 +127,9 @@ inline void sum_events(const Events& e, const int8_t* w, size_t stride, size_t c
   std::memset(out, 0, columns * sizeof(int32_t));
   for (size_t g = 0; g < e.groups; ++g)
     for (size_t i = 0; i < 4; ++i) {
-      const uint8_t* value = e.values + g * row_bytes(4);
+      const uint8_t* value = e.values + g * kGroupBytes;
       int32_t input;
-      if (kPlainRows) {
+      if (kHasDot4) {
         input = e.is_signed ? static_cast<int8_t>(value[i]) : value[i];
       } else {
         int16_t wide[4];

@@ -18,8 +18,8 @@ const Kernels kernels = {
     SNNC_NAME(SNNC_ISA),
     fire_row<float>,
     fire_row<uint8_t>,
-    {kTileRows, kTileColumns, kPlainRows, row_bytes, panel_bytes, pack_rows, pack_panel, multiply,
-     collect_events, multiply_events, multiply_float_events, multiply_floats},
+    {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
+     multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
     conv::conv_kernels<conv::FloatProduct>(),
     conv::conv_kernels<conv::CountProduct>(),
 };

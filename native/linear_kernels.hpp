@@ -65,7 +65,7 @@ struct FloatEvents {
 
 struct LinearKernels {
   size_t tile_rows, tile_columns;
-  bool plain_rows;  // a row whose length is a multiple of 4 needs no packing
+  bool (*rows_are_packed)(size_t k);  // rows of uint8 serve as they are
   size_t (*row_bytes)(size_t k);
   size_t (*panel_bytes)(size_t k);
   void (*pack_rows)(const uint8_t* x, size_t rows, size_t k, uint8_t* packed);

@@ -72,7 +72,7 @@ class SpikeLinear : public FusedKernel {
 
  private:
   static size_t columns_of(const Tensor& w) {
-    if (w.shape.rank() != 2) throw Error("weights must be of rank 2, not " + w.shape.text());
+    check_weights(w.shape);
     return static_cast<size_t>(w.shape[1]);
   }
   static ByteColumns bytes_of(const Tensor& w) {
@@ -125,7 +125,7 @@ class SpikeLinear : public FusedKernel {
     const size_t stride = linear().row_bytes(k);
     const ProductGrid grid(linear(), rows, k, finish.columns);
     const uint8_t* packed = x;
-    if (!linear().plain_rows || k % 4 != 0) {
+    if (!linear().rows_are_packed(k)) {
       auto* room = static_cast<uint8_t*>(scratch(rows * stride));
       const size_t parts = (rows + kPackedRows - 1) / kPackedRows;
       run.parallel(parts, [&](size_t i) {

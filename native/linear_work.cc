@@ -40,8 +40,12 @@ ColumnValues::ColumnValues(const Tensor& tensor, size_t columns, const char* wha
   for (size_t i = 0; i < columns; ++i) values_[i] = tensor.as<float>()[single ? 0 : i];
 }
 
-Shape linear_shape(const Shape& x, const Shape& w) {
+void check_weights(const Shape& w) {
   if (w.rank() != 2) throw Error("weights must be of rank 2, not of shape " + w.text());
+}
+
+Shape linear_shape(const Shape& x, const Shape& w) {
+  check_weights(w);
   if (x.rank() == 0 || x.back() != w[0])
     throw Error("x of shape " + x.text() + " and weights of shape " + w.text() +
                 " do not multiply");

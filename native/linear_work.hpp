@@ -43,6 +43,9 @@ class ColumnValues {
   std::vector<float> values_;
 };
 
+// Refuses weights that are no matrix [K, N].
+void check_weights(const Shape& w);
+
 // Shape of x [..., K] times w [K, N]; refuses what does not fit.
 Shape linear_shape(const Shape& x, const Shape& w);
 void infer_linear(Inference& inference, ort::ElementType type);

@@ -133,7 +133,7 @@ class SpikeMatMul : public FusedKernel {
   PackedOperands pack(const Run& run, const Tensor& a, const Tensor& b, const Batch& batch,
                       const Sizes& sizes) const {
     const size_t rows = batch.a_count() * sizes.rows, stride = linear().row_bytes(sizes.k);
-    const bool as_is = linear().plain_rows && sizes.k % 4 == 0, correct = b_zero_point_ != 128;
+    const bool as_is = linear().rows_are_packed(sizes.k), correct = b_zero_point_ != 128;
     const size_t row_tasks = as_is && !correct ? 0 : (rows + kPackedRows - 1) / kPackedRows;
     const size_t panels = panels_of(linear(), sizes.columns), panel = linear().panel_bytes(sizes.k);
     const size_t panel_tasks = batch.b_count() * panels;

@@ -12,7 +12,7 @@ from snnc.errors import CompileError
 from snnc.files import require_writable
 from snnc.identity import identity_of, require_same
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibrate import Calibrate
@@ -143,9 +143,17 @@ def with_scale(
     scale: float,
     polarity: Polarity = "separate",
     watch: Watcher | None = None,
+    synapses: Synapses = "float",
 ) -> Graph:
-    """The spiking network for one scale factor, from a graph of stage calibrated."""
-    passes = (AssignThresholds(neuron, scale, polarity), SoftmaxMax(neuron), Substitute(neuron))
+    """The spiking network for one scale factor, from a graph of stage calibrated.
+
+    synapses: 'int8' for spike counts of 8 bits; the weights stay as they are.
+    """
+    passes = (
+        AssignThresholds(neuron, scale, polarity, synapses),
+        SoftmaxMax(neuron, synapses),
+        Substitute(neuron, synapses),
+    )
     return run_passes(calibrated, passes, watch)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from snnc.coverage import Coverage
 from snnc.errors import few
+from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel
+from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.passes.calibration import Calibration
-from snnc.search.grid import Choice
+from snnc.search.grid import GRID, Choice
 from snnc.shards import missing
 
 RANDOM_WARNING = "calibrated on random numbers: the thresholds are meaningless"
@@ -21,9 +22,13 @@ FEW_SAMPLES = 50
 
 @dataclass(frozen=True)
 class CompileReport:
-    """What compilation did: coverage, the scale factor and how it was found, warnings."""
+    """What compilation did: coverage, the scale factor and how it was found, warnings.
+
+    integer: of a network with integer synapses.
+    """
 
     neuron: NeuronModel
+    polarity: Polarity
     sites: int
     scale: float
     choice: Choice | None
@@ -31,6 +36,7 @@ class CompileReport:
     coverage: Coverage
     calibration_samples: int
     warnings: tuple[str, ...]
+    integer: IntegerSynapses | None = None
 
     def summary(self) -> dict[str, Any]:
         """As `snnc compile --json` prints it (without the path of the file written)."""
@@ -51,6 +57,9 @@ class CompileReport:
             },
             "calibration_samples": self.calibration_samples,
             **self.coverage.summary(),
+            "polarity": self.polarity,
+            "synapses": "float" if self.integer is None else "int8",
+            "integer": None if self.integer is None else self.integer.summary(),
             "warnings": list(self.warnings),
         }
 
@@ -63,6 +72,13 @@ def _widened(asked: NeuronModel, taken: NeuronModel, fidelity: float) -> str:
     )
 
 
+def _fine(choice: Choice, fidelity: float) -> str:
+    return (
+        f"no lambda from {GRID[-1]:g} on keeps {fidelity:g}: {choice.scale:.3g} was taken, which "
+        "costs many spikes"
+    )
+
+
 def warnings_of(
     graph: Graph,
     choice: Choice | None,
@@ -70,9 +86,12 @@ def warnings_of(
     calibration: Calibration,
     requested: NeuronModel,
     taken: NeuronModel,
+    integer: IntegerSynapses | None,
 ) -> list[str]:
     """What the user should know about a spiking network besides its numbers."""
     found = [] if taken == requested else [_widened(requested, taken, fidelity)]
+    if not found and choice is not None and choice.scale < GRID[-1]:
+        found.append(_fine(choice, fidelity))
     if choice is not None and choice.samples < FEW_SAMPLES:
         found.append(
             f"lambda was chosen on {choice.samples} samples only, so the agreement is a rough guess"
@@ -85,6 +104,12 @@ def warnings_of(
         found.append(
             f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "
             f"({choice.scale:.3g}) reaches {choice.fidelity:.4f}"
+        )
+    reached = None if integer is None else integer.agreement
+    if choice is not None and choice.reached and reached is not None and reached < fidelity:
+        found.append(
+            f"the integer weights bring the {choice.measure} agreement from {choice.fidelity:.4f} "
+            f"to {reached:.4f}, below {fidelity:g}"
         )
     silent = [n.loc.names[0] for n in graph.neurons if n.sides == "silent"]
     if silent:

@@ -18,18 +18,31 @@ from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.frontend import external_files
+from snnc.integer_synapses import integer_synapses
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
-from snnc.pipeline import Watcher
+from snnc.passes.quantize_synapses import QuantizeSynapses
+from snnc.pipeline import Watcher, run_passes
 from snnc.prepare import Model, prepare
-from snnc.search.grid import FINE_GRID, GRID, Choice, choose_scale, require_fidelity
+from snnc.runtime import Session
+from snnc.search.grid import (
+    FINE_GRID,
+    GRID,
+    Choice,
+    Reference,
+    choose_scale,
+    require_fidelity,
+)
 from snnc.shards import WHOLE, Shard
 
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
+
+ROUNDING_SAMPLES = 128
+"""Calibration samples for which weights are rounded."""
 
 
 class SpikingNetwork:
@@ -127,7 +140,8 @@ def compile(
     fidelity: float = 0.98,
     widen: bool | None = None,
     percentile: float = 1.0,
-    polarity: Polarity = "separate",
+    polarity: Polarity | None = None,
+    synapses: Synapses = "float",
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
     mask_input: str | None = None,
@@ -143,16 +157,19 @@ def compile(
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
-    the network's own at `fidelity`. widen: give the neuron more levels where no lambda does (None:
-    if the neuron is passed by name). percentile: p of the thresholds (spec 2.3). keep: patterns of
-    node names that stay analog. verify: check on random data that no rewriting of the network
-    changes its outputs. Raises CompileError.
+    the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
+    levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
+    (spec 2.3). polarity: a step for each sign, or one for both (None: for both with integer
+    synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at most 127, or 255
+    where only positive spikes exist. keep: patterns of node names that stay analog. verify: check
+    on random data that no rewriting of the network changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
     requested = neuron = neuron_model(neuron)
     require_fidelity(fidelity)
-    AssignThresholds(neuron, 1.0 if scale is None else scale, polarity)  # refuses early
+    polarity = polarity or ("separate" if synapses == "float" else "shared")
+    AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
     require_percentile(percentile)
     if isinstance(model, CalibratedNetwork):
         asked = [v for v in (calibration, statistics, mask_input, save_statistics) if v is not None]
@@ -175,14 +192,25 @@ def compile(
         choose = partial(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
         )
-        widest = neuron.wider() if widen or (widen is None and by_name) else None
-        neuron, choice = _chosen(neuron, widest, partial(choose, polarity=polarity), watch)
+        choose = partial(choose, polarity=polarity, synapses=synapses)
+        finer = neuron.wider() if synapses == "float" else neuron  # 8 bits hold no more levels
+        widest = finer if widen or (widen is None and by_name) else None
+        neuron, choice = _chosen(neuron, widest, choose, watch)
         scale = choice.scale
-    spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph)
+    spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses)
     reservoir = network.calibration.reservoir
+    integer = None
+    if synapses == "int8":
+        spiking = _quantized(spiking, reservoir.samples(ROUNDING_SAMPLES), watch)
+        agreement = None
+        if choice is not None:
+            reference = Reference(ann, calibrated, network.samples, output)
+            agreement = reference.agreement(Session(spiking).run)
+        integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
     spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
     report = CompileReport(
         neuron=neuron,
+        polarity=polarity,
         sites=len(spiking.neurons),
         scale=scale,
         choice=choice,
@@ -190,8 +218,9 @@ def compile(
         coverage=coverage_of(sited, next(reservoir.batches(1))),
         calibration_samples=reservoir.seen,
         warnings=tuple(
-            warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron)
+            warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron, integer)
         ),
+        integer=integer,
     )
     return SpikingNetwork(spiking, ann, report, network.sources)
 
@@ -202,7 +231,8 @@ def _chosen(
     choose: Callable[..., Choice],
     watch: Watch,
 ) -> tuple[NeuronModel, Choice]:
-    """The scale factor for `neuron`; where none is good enough, `wider` if a finer one is."""
+    """The scale factor for `neuron`; where none is good enough, `wider` with a finer one if that
+    is."""
 
     def progress(done: int) -> None:
         watch.progress("choosing lambda", done, len(GRID))
@@ -212,10 +242,19 @@ def _chosen(
         return neuron, choice
 
     def finer(done: int) -> None:
-        watch.progress("choosing lambda for more levels", done, len(FINE_GRID))
+        watch.progress("choosing a finer lambda", done, len(FINE_GRID))
 
     second = choose(neuron=wider, progress=finer, grid=FINE_GRID)
     return (wider, second) if second.reached else (neuron, choice)
+
+
+def _quantized(spiking: Graph, samples: Samples, watch: Watch) -> Graph:
+    """The network with integer weights, rounded for these samples."""
+
+    def progress(done: int, total: int) -> None:
+        watch.progress("rounding weights", done, total)
+
+    return run_passes(spiking, (QuantizeSynapses(samples, progress=progress),), watch.graph)
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:

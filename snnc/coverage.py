@@ -105,13 +105,9 @@ def coverage_of(graph: Graph, sample: Feeds | None = None) -> Coverage:
     uncounted = tuple(op.loc.names[0] for op in ops if has_uncounted_macs(graph, op))
     values = shaped_values(graph)
     try:
-        shapes, open_dim = nominal_shapes(graph, values)
+        shapes, open_dim = shapes_at(graph, values, sample)
     except CompileError:
-        if sample is None:
-            return Coverage(entries, None, None, uncounted, len(graph.sites))
-        run = Session(graph, shapes_of=values).run(sample)
-        shapes = {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}
-        open_dim = None
+        return Coverage(entries, None, None, uncounted, len(graph.sites))
     return Coverage(entries, coverage_macs(graph, shapes), open_dim, uncounted, len(graph.sites))
 
 
@@ -183,6 +179,20 @@ def _absorbed(graph: Graph) -> set[str]:
         if value not in graph.outputs
         and all(reader.outputs[0] in readers for reader in graph.readers[value])
     }
+
+
+def shapes_at(
+    graph: Graph, values: Iterable[str], sample: Feeds | None
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """As nominal_shapes; shapes for `sample`, if there is one, where no common size suits."""
+    values = tuple(values)
+    try:
+        return nominal_shapes(graph, values)
+    except CompileError:
+        if sample is None:
+            raise
+    run = Session(graph, shapes_of=values).run(sample)
+    return {v: tuple(int(d) for d in run[shape_name(v)]) for v in values}, None
 
 
 def nominal_shapes(

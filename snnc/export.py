@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
 
-from snnc.ir.functions import DOMAIN, FUNCTIONS
-from snnc.ir.graph import OPSET, Graph
+from snnc.ir.composed import neuron_attributes
+from snnc.ir.functions import Function, function_of
+from snnc.ir.graph import DOMAIN, OPSET, Graph
 from snnc.ir.node import Array, Attribute, Body, Neuron, Node, Op, Type
 
 IR_VERSION = 10
@@ -136,20 +137,23 @@ def _attribute(key: str, value: Attribute, captured: Sequence[str]) -> Attribute
     return helper.make_attribute(key, value)
 
 
-def _node(node: Node) -> onnx.NodeProto:
+def _operation(node: Node) -> tuple[str, str, Mapping[str, Attribute]]:
+    """Domain, type and attributes of a node in the file."""
     if isinstance(node, Op):
         domain, _, op_type = node.op_type.rpartition(".")
-        attrs: Mapping[str, Attribute] = node.attrs
-    elif isinstance(node, Neuron):
-        domain, op_type = DOMAIN, node.model.function(node.sides)[0]
-        attrs = neuron_attributes(node)
-    else:
-        domain, op_type, attrs = "", "Identity", {}
+        return domain, op_type, node.attrs
+    if isinstance(node, Neuron):
+        return DOMAIN, node.model.function(node.sides)[0], neuron_attributes(node)
+    return "", "Identity", {}
+
+
+def _node(node: Node) -> onnx.NodeProto:
+    domain, op_type, attrs = _operation(node)
     inputs = list(node.inputs)
     bodies = list(node.bodies.values()) if isinstance(node, Op) else []
     explicit = len(inputs) - (bodies[0].captures if bodies else 0)
     inputs, captured = inputs[:explicit], inputs[explicit:]
-    while isinstance(node, Op) and inputs and not inputs[-1]:
+    while domain != DOMAIN and inputs and not inputs[-1]:
         inputs.pop()
     proto = helper.make_node(op_type, inputs, node.outputs, name=node.loc.names[0], domain=domain)
     proto.attribute.extend(_attribute(k, v, captured) for k, v in attrs.items())
@@ -186,43 +190,29 @@ def _make_names_unique(nodes: Iterable[onnx.NodeProto]) -> None:
         seen.add(node.name)
 
 
-def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
-    """The ONNX attributes of a neuron: its model's name and parameters, its activity."""
-    attrs: dict[str, Attribute] = {"model": neuron.model.name, **neuron.model.parameters}
-    if neuron.activity is not None:
-        attrs |= {f.name: getattr(neuron.activity, f.name) for f in fields(neuron.activity)}
-    return attrs
-
-
 def _functions(graph: Graph) -> Iterable[onnx.FunctionProto]:
-    """The function bodies of every ai.snnc operation in use, each once."""
-    seen: set[str] = set()
+    """The bodies of every ai.snnc operation in use, each once and after those that it calls."""
+    found: dict[str, Function] = {}
+    attributes: dict[str, dict[str, None]] = {}
+
+    def add(function: Function, used: Iterable[str]) -> None:
+        for inner in function.calls:
+            add(inner, inner.references)
+        found.setdefault(function.name, function)
+        attributes.setdefault(function.name, {}).update(dict.fromkeys(used))
+
     for node in graph.nodes:
-        if isinstance(node, Neuron):
-            name, body = node.model.function(node.sides)
-            inputs: tuple[str, ...] = ("x", "positive", "negative")
-            outputs: tuple[str, ...] = ("y",)
-            attributes = tuple(neuron_attributes(node))
-        elif isinstance(node, Op) and node.op_type.startswith(f"{DOMAIN}."):
-            name = node.op_type.removeprefix(f"{DOMAIN}.")
-            (inputs, outputs, body), attributes = FUNCTIONS[name], ()
-        else:
-            continue
-        if name not in seen:
-            seen.add(name)
-            yield function_proto(name, inputs, outputs, body, attributes)
+        function = function_of(node)
+        if function is not None:
+            add(function, _operation(node)[2])
+    for name, function in found.items():
+        yield function_proto(function, tuple(attributes[name]))
 
 
-def function_proto(
-    name: str,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    body: str,
-    attributes: tuple[str, ...],
-) -> onnx.FunctionProto:
+def function_proto(function: Function, attributes: tuple[str, ...] = ()) -> onnx.FunctionProto:
     """A function of domain ai.snnc from the text of its body."""
     declared = f"<{', '.join(attributes)}>" if attributes else ""
     return parser.parse_function(
-        f'<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">\n'
-        f"{name} {declared} ({', '.join(inputs)}) => ({', '.join(outputs)}) {{\n{body}\n}}"
+        f'<opset_import: ["" : {OPSET}, "{DOMAIN}" : 1], domain: "{DOMAIN}">\n'
+        f"{function.name} {declared} ({', '.join(function.inputs)}) => (y) {{\n{function.body}\n}}"
     )

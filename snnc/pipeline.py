@@ -13,6 +13,7 @@ from snnc.passes.base import Pass
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
+from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 
@@ -23,8 +24,10 @@ PIPELINE: tuple[type[Pass], ...] = (
     AssignThresholds,
     SoftmaxMax,
     Substitute,
+    QuantizeSynapses,
 )
-"""Every pass in the order they run; PASS_NAMES are what `--dump-after` takes."""
+"""Every pass in the order they run, the last for integer synapses only; PASS_NAMES are what
+`--dump-after` takes."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
 

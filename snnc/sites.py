@@ -10,8 +10,9 @@ import numpy as np
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.node import Neuron, Node, Op, Site
+from snnc.ir.node import Array, Neuron, Node, Op, Site
 from snnc.ir.ops import multiplied, operands
+from snnc.ir.weights import quantized
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import run_passes
@@ -103,12 +104,26 @@ def _spikes_of(snn: Graph, neuron: Neuron) -> str:
     return reader.outputs[0] if reader is not None and casted else neuron.outputs[0]
 
 
+ROUNDED = 0.1
+"""Largest relative change of a layer's weights that counts as rounding to 8 bits."""
+
+
 def _same_weights(mine: Graph, op: Op, theirs: Graph, other: Op) -> bool:
     pairs = zip(op.inputs, other.inputs, strict=False)
-    constants = [(mine.consts.get(a), theirs.consts.get(b)) for a, b in pairs]
     return len(op.inputs) == len(other.inputs) and all(
-        a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in constants
+        _same_constant(mine.consts.get(a), theirs, b) for a, b in pairs
     )
+
+
+def _same_constant(array: Array | None, theirs: Graph, value: str) -> bool:
+    """Whether a value of the other graph holds the array, rounded perhaps, or both are computed."""
+    rounded = quantized(theirs, value)
+    other = theirs.consts.get(value) if rounded is None else rounded.array
+    if array is None or other is None or array.shape != other.shape:
+        return array is other
+    if rounded is None:
+        return np.array_equal(array, other)
+    return bool(np.linalg.norm(array - other) <= ROUNDED * np.linalg.norm(array))
 
 
 def _unrelated(ann: Graph, snn: Graph, why: str) -> CompileError:

@@ -70,16 +70,16 @@ def _convolution_count(op: Op, data: Array, weight: Array, out: Shape) -> float:
     grouped = weight.reshape(group, -1, *weight.shape[1:])
     by_input = grouped.sum(axis=2 if transposed else 1, dtype=np.float64)
     by_input = by_input.reshape(data.shape[1], *weight.shape[2:])
-    axes = _axes(op, data.shape, weight.shape, out)
+    axes = taps(op, data.shape, weight.shape, out)
     total = 0.0
-    for taps in np.ndindex(*weight.shape[2:]):
+    for kernel_place in np.ndindex(*weight.shape[2:]):
         places = []
-        for tap, (place, real) in zip(taps, axes, strict=True):
+        for tap, (place, real) in zip(kernel_place, axes, strict=True):
             used = real[:, tap]
             places.append(np.flatnonzero(used) if transposed else place[used, tap])
         entries = data[np.ix_(*map(np.arange, data.shape[:2]), *places)]
         by_channel: Array = entries.sum(axis=(0, *range(2, data.ndim)), dtype=np.float64)
-        total += float((by_channel * by_input[(slice(None), *taps)]).sum())
+        total += float((by_channel * by_input[(slice(None), *kernel_place)]).sum())
     return total
 
 
@@ -90,7 +90,7 @@ def _spatial_fan(op: Op, shapes: Shapes) -> Array:
     transposed = op.op_type == "ConvTranspose"
     channels = weight[1] if transposed else weight[0] // op.integer("group", 1)
     fan = np.full((), channels, np.float64)
-    axes = _axes(op, data, weight, shapes[op.outputs[0]])
+    axes = taps(op, data, weight, shapes[op.outputs[0]])
     for size, (place, real) in zip(data[2:], axes, strict=True):
         along = real.sum(axis=1) if transposed else np.bincount(place[real], minlength=size)
         fan = fan[..., None] * along
@@ -101,12 +101,12 @@ def _tap_fan(op: Op, shapes: Shapes) -> Array:
     """Synapses of a weight at each kernel tap: the steps at which it exists, times the batch."""
     data, weight = (shapes[v] for v in multiplied(op)[:2])
     fan = np.full((), data[0], np.float64)
-    for _, real in _axes(op, data, weight, shapes[op.outputs[0]]):
+    for _, real in taps(op, data, weight, shapes[op.outputs[0]]):
         fan = fan[..., None] * real.sum(axis=0)
     return fan
 
 
-def _axes(op: Op, data: Shape, weight: Shape, out: Shape) -> list[tuple[Array, Array]]:
+def taps(op: Op, data: Shape, weight: Shape, out: Shape) -> list[tuple[Array, Array]]:
     """Per spatial axis, for each step and kernel tap: the place it falls on, and whether it exists.
 
     The kernel steps over the outputs of a Conv and falls on inputs; for a ConvTranspose it is the

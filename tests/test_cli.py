@@ -57,6 +57,24 @@ def test_compile_writes_a_model_and_says_what_it_did(inside: Path) -> None:
     assert (inside / "out.onnx").exists()
 
 
+def test_integer_synapses(inside: Path) -> None:
+    report = document(compile_mlp("-o", "out.onnx", "--synapses", "int8", "--json"))
+    assert report["synapses"] == "int8"
+    assert report["polarity"] == "shared"
+    assert len(report["integer"]["layers"]) == 2
+    assert report["integer"]["products"] == []
+    assert [layer["why"] for layer in report["integer"]["float"]] == ["direct-coded"]
+    assert 0 < report["integer"]["share"] < 1
+    assert report["integer"]["agreement"] >= 0.95
+    shown = compile_mlp("-o", "out.onnx", "--synapses", "int8", "--lambda", "0.2")
+    assert "shared steps" in shown.stdout
+    assert "int8 in 2 layers" in shown.stdout
+    assert "(direct-coded)" in shown.stdout
+    plain = document(compile_mlp("-o", "out.onnx", "--lambda", "0.2", "--json"))
+    assert plain["synapses"] == "float" and plain["integer"] is None
+    assert plain["polarity"] == "separate"
+
+
 def test_check_agrees_with_compile(inside: Path) -> None:
     checked = document(call("check", "mlp.onnx", "--json"))
     compiled = document(compile_mlp("-o", "out.onnx", "--json"))
@@ -109,9 +127,9 @@ def test_run_writes_every_output(inside: Path) -> None:
 
 @pytest.mark.parametrize("name", PASS_NAMES)
 def test_dump_after_every_pass(inside: Path, name: str) -> None:
-    plain = compile_mlp("--lambda", "0.25", "--dump-after", name)
-    assert plain.stdout.startswith("graph @")
-    with_json = compile_mlp("--lambda", "0.25", "--dump-after", name, "--json")
+    words = ["--lambda", "0.25", "--synapses", "int8", "--dump-after", name]
+    assert compile_mlp(*words).stdout.startswith("graph @")
+    with_json = compile_mlp(*words, "--json")
     assert document(with_json)["lambda"] == 0.25
     assert "graph @" in with_json.stderr
 
@@ -316,6 +334,13 @@ BAD = {
     "keep": "compile mlp.onnx --calibration good.npz --keep MatMull",
     "keep_all": "compile mlp.onnx --calibration good.npz --keep MatMul*",
     "mask_input": "compile mlp.onnx --calibration good.npz --mask-input imput",
+    "synapses_polarity": (
+        "compile mlp.onnx --calibration good.npz --synapses int8 --polarity separate"
+    ),
+    "synapses_levels": (
+        "compile mlp.onnx --calibration good.npz --synapses int8 --levels sformer --m 7"
+    ),
+    "synapses_m": "compile mlp.onnx --calibration good.npz --synapses int8 --m 9",
     "output": "compile mlp.onnx --calibration good.npz --output probabilites",
     "out_directory": "compile mlp.onnx --calibration good.npz -o none/out.onnx",
     "out_is_directory": "compile mlp.onnx --calibration good.npz -o .",
@@ -383,6 +408,7 @@ USAGE = {
     "option": "compile mlp.onnx --calibration random --bogus",
     "rule": "compile mlp.onnx --calibration random --rule eq12",
     "number": "compile mlp.onnx --calibration random --lambda much",
+    "pass_not_run": "compile mlp.onnx --calibration random --dump-after quantize-synapses",
     "pass": "compile mlp.onnx --calibration random --dump-after norm",
     "objective": "tune mlp.onnx --calibration x.npz --data x.npz --objective energy",
     "no_data": "tune mlp.onnx --calibration x.npz",

@@ -24,12 +24,11 @@ from snnc.ir.neuron import (
     NeuronModel,
     Parameter,
     Polarity,
-    Sides,
     finite_step,
     make_neuron,
     neuron_models,
 )
-from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Statistics, Type, real
+from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Sides, Statistics, Type, real
 from snnc.kernels import instruction_sets, using_instruction_set
 from snnc.neurons.sfn import MAX_M, SFN, WITHOUT_GAPS
 from snnc.runtime import Session

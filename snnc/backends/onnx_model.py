@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from snnc.backends.lowering import lower
 from snnc.errors import CompileError
 from snnc.export import export
 from snnc.files import replacing
@@ -25,6 +26,7 @@ def save_onnx(graph: Graph, path: str | Path, limit: int = PROTOBUF_LIMIT) -> No
     on any error, existing files stay as they were.
     """
     verify(graph, graph.stage)
+    graph = lower(graph)
     path = Path(path)
     large = sum(a.nbytes for a in graph.consts.values()) > limit
     exported = export(graph, external=large)

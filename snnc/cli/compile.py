@@ -17,16 +17,20 @@ from snnc.cli.options import (
     scale_options,
     site_options,
     statistics_option,
+    synapses_option,
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import Watch, compile
 from snnc.coverage import Coverage
+from snnc.errors import few
 from snnc.files import require_writable
 from snnc.frontend import external_files
+from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import Polarity
+from snnc.ir.neuron import Polarity, Synapses
 from snnc.ir.text import format_graph
+from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES
 from snnc.prepare import check
 from snnc.report import percent, short, table
@@ -51,6 +55,7 @@ from snnc.report import percent, short, table
 )
 @scale_options
 @neuron_options
+@synapses_option
 @site_options
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
 @verify_option
@@ -75,7 +80,8 @@ def compile_command(
     m: int | None,
     rule: str,
     levels: str,
-    polarity: Polarity,
+    polarity: Polarity | None,
+    synapses: Synapses,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -90,6 +96,8 @@ def compile_command(
     Example:
       snnc compile model.onnx --neuron sfn --calibration samples.npz -o model.snn.onnx
     """
+    if synapses == "float" and QuantizeSynapses.name in dump_after:
+        raise click.UsageError(f"--dump-after {QuantizeSynapses.name} goes with --synapses int8")
     spiking_neuron = neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
     require_one_of(calibration, statistics)
@@ -116,6 +124,7 @@ def compile_command(
             widen=m is None,
             percentile=percentile,
             polarity=polarity,
+            synapses=synapses,
             keep=keep,
             encode_input=encode_input,
             mask_input=mask_input,
@@ -143,10 +152,12 @@ def compile_command(
     rows = [
         (
             "neuron",
-            f"{neuron} (M={size}, {rule}, {levels}, {polarity} steps), {report.sites} layers",
+            f"{neuron} (M={size}, {rule}, {levels}, {report.polarity} steps), "
+            f"{report.sites} layers",
         ),
         ("lambda", f"{report.scale:.4g} ({found})"),
         *_coverage_rows(report.coverage),
+        *_integer_rows(report.integer),
         *_verified_rows(verify),
         ("written", str(out)),
     ]
@@ -202,6 +213,22 @@ def check_command(
 
 def _verified_rows(verify: bool) -> list[tuple[str, str]]:
     return [("verified", "no rewriting changes an output on random data")] if verify else []
+
+
+def _integer_rows(integer: IntegerSynapses | None) -> list[tuple[str, str]]:
+    """Which layers have integer weights, which have not and why, the most common reason first."""
+    if integer is None:
+        return []
+    products = f", {len(integer.products)} products of spikes" if integer.products else ""
+    agrees = "" if integer.agreement is None else f", agreement {integer.agreement:.4f} with them"
+    share = f"{percent(integer.share)} of all MACs"
+    rows = [("synapses", f"int8 in {len(integer.layers)} layers{products}: {share}{agrees}")]
+    by_reason: dict[str, list[str]] = {}
+    for layer in integer.floats:
+        by_reason.setdefault(layer.why, []).append(short(layer.name))
+    for why, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        rows.append(("float", f"{len(names)} ({why}): {few(names)}"))
+    return rows
 
 
 def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:

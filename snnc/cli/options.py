@@ -89,10 +89,16 @@ neuron_options = together(
     click.option(
         "--polarity",
         type=click.Choice(["separate", "shared"]),
-        default="separate",
-        show_default=True,
-        help="One step for each sign, or one for both.",
+        help="One step for each sign, or one for both.  [default: separate; shared with integer "
+        "synapses]",
     ),
+)
+synapses_option = click.option(
+    "--synapses",
+    type=click.Choice(["float", "int8"]),
+    default="float",
+    show_default=True,
+    help="int8: 8-bit weights and spike counts, for faster products.",
 )
 site_options = together(
     keep_option,

@@ -24,7 +24,7 @@ from snnc.curves import (
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.histogram import Histogram, histogram
-from snnc.ir.neuron import NeuronModel
+from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
@@ -83,7 +83,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
     """Refuses numbers out of range before any long work."""
     scale = 1.0 if options["scale"] is None else options["scale"]
     for tried in (scale, *(options["lambdas"] or ())):
-        AssignThresholds(_neuron(options), tried, options["polarity"])
+        AssignThresholds(_neuron(options), tried, _polarity(options))
     for p in (options["percentile"], *(options["percentiles"] or ())):
         require_percentile(p)
     require_fidelity(options["fidelity"])
@@ -91,6 +91,10 @@ def _check_numbers(options: dict[str, Any]) -> None:
 
 def _neuron(options: dict[str, Any]) -> NeuronModel:
     return neuron_of(options["neuron"], options["m"], options["rule"], options["levels"])
+
+
+def _polarity(options: dict[str, Any]) -> Polarity:
+    return options["polarity"] or "separate"
 
 
 def _study(
@@ -101,7 +105,7 @@ def _study(
     progress: Progress,
 ) -> Study | Histogram:
     recipe = Recipe(
-        options["polarity"],
+        _polarity(options),
         options["fidelity"],
         options["output"],
         options["pj_ac"],

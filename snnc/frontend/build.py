@@ -18,11 +18,12 @@ from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_n
 from snnc.frontend.naming import name_nodes, stored_locs
 from snnc.frontend.onnx_errors import refusals_of_onnx
 from snnc.frontend.opset import to_opset
+from snnc.frontend.raising import raise_operations
 from snnc.frontend.read import read, without_weights
 from snnc.frontend.sequences import take_sequences_apart
-from snnc.ir.functions import DOMAIN, FUNCTIONS
-from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import neuron_models
+from snnc.ir.composed import composed
+from snnc.ir.functions import FUNCTIONS
+from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Node, Op
 from snnc.ir.parse import make_node
 from snnc.ir.verify import SPIKE_KEEPING, verify
@@ -83,22 +84,13 @@ def _build(
         } | weights
     types = {v.name: to_type(v.type) for v in typed_values(model) if v.name not in consts}
     nodes = tuple(_node(node, locs) for node in surgeon.nodes)
-    spikes: set[str] = set()
-    for node in nodes:
-        if isinstance(node, Neuron) or (
-            isinstance(node, Op) and node.op_type in SPIKE_KEEPING and node.inputs[0] in spikes
-        ):
-            spikes.update(node.outputs)
-    for name in spikes & types.keys():
-        types[name] = replace(types[name], coding=Coding.SPIKE)
-    return Graph(
+    graph = Graph(
         name=model.graph.name,
         inputs=tuple(i.name for i in model.graph.input if i.name not in weights),
         outputs=tuple(o.name for o in model.graph.output),
         nodes=nodes,
         types=types,
         consts=consts,
-        stage=Stage.SPIKING if any(isinstance(n, Neuron) for n in nodes) else Stage.ANN,
         domains={
             o.domain: o.version
             for o in model.opset_import
@@ -106,6 +98,22 @@ def _build(
         },
         source=source,
     ).pruned()
+    return _coded(raise_operations(graph))
+
+
+def _coded(graph: Graph) -> Graph:
+    """The graph with its stage, and types that say which values are spikes."""
+    spikes: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node, Neuron) or (
+            isinstance(node, Op) and node.op_type in SPIKE_KEEPING and node.inputs[0] in spikes
+        ):
+            spikes.update(filter(None, node.outputs))
+    types = {
+        name: replace(kind, coding=Coding.SPIKE) if name in spikes else kind
+        for name, kind in graph.types.items()
+    }
+    return replace(graph, types=types, stage=Stage.SPIKING if graph.neurons else Stage.ANN)
 
 
 def _typed(graph: Graph) -> Graph:
@@ -128,13 +136,16 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
         ) from None
     loc = Loc(locs.get(node.name, (node.name,)))
     if node.domain == DOMAIN and node.op not in FUNCTIONS:
-        kind = str(attrs.pop("model", ""))
-        if kind not in neuron_models() or len(inputs) < 2:
+        op = Op(outputs, inputs, loc, f"{DOMAIN}.{node.op}", attrs)
+        made = composed(op)
+        if made is None or len(inputs) < 2:
             raise CompileError(
-                f"node '{node.name}' ({node.op}) is no neuron that this version of snnc knows",
+                f"node '{node.name}' ({node.op}) is no operation that this version of snnc knows",
                 help="compile the network again",
             )
-        return make_node(kind, outputs, inputs, loc, attrs)
+        if made.drive or made.count:
+            return op
+        return make_node(str(attrs.pop("model")), outputs, inputs, loc, attrs)
     while inputs and not inputs[-1]:
         inputs = inputs[:-1]
     op_type = node.op if not node.domain or node.domain == "ai.onnx" else f"{node.domain}.{node.op}"

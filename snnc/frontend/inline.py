@@ -17,8 +17,7 @@ from snnc.errors import RefusedNode
 from snnc.frontend.legal import ONNX_DOMAINS, opset_of, refusals
 from snnc.frontend.naming import Locs, name_bodies, name_nodes
 from snnc.frontend.onnx_errors import refusals_of_onnx
-from snnc.ir.functions import DOMAIN
-from snnc.ir.graph import OPSET
+from snnc.ir.graph import DOMAIN, OPSET
 
 
 def inline_functions(model: ModelProto, source: str, locs: Locs) -> ModelProto:

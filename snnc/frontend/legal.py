@@ -8,8 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, defs
 
 from snnc.errors import CompileError, RefusedNode
-from snnc.ir.functions import DOMAIN, FUNCTIONS
-from snnc.ir.graph import OPSET
+from snnc.ir.composed import is_drive
+from snnc.ir.functions import FUNCTIONS
+from snnc.ir.graph import DOMAIN, OPSET
 
 ONNX_DOMAINS = ("", "ai.onnx")
 """Both names of the default domain."""
@@ -176,7 +177,8 @@ def _is_unknown(node: NodeProto, version: int) -> bool:
     if node.domain in ONNX_DOMAINS:
         return not defs.has(node.op_type, version) and node.op_type not in RUNTIME_OPERATIONS
     if node.domain == DOMAIN:
-        return node.op_type not in FUNCTIONS and all(a.name != "model" for a in node.attribute)
+        known = node.op_type in FUNCTIONS or is_drive(node.op_type)
+        return not known and all(a.name != "model" for a in node.attribute)
     return node.domain not in ("ai.onnx.ml", PLACEHOLDER) and not node.domain.startswith(
         "com.microsoft"
     )

@@ -14,6 +14,9 @@ from snnc.ir.node import Array, Neuron, Node, Op, Site, Type, same_mapping
 OPSET = 21
 """Version of the default ONNX domain that every Op is written in; onnxruntime 1.20 loads it."""
 
+DOMAIN = "ai.snnc"
+"""Domain of every operation snnc adds to ONNX."""
+
 
 class Stage(enum.IntEnum):
     """How far the pipeline has refined a graph; each stage runs and equals the one before it."""

@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_type_hints
 
 import numpy as np
 
 from snnc.errors import CompileError, unknown_name
-from snnc.ir.node import Array, Statistics
+from snnc.ir.node import Array, Sides, Statistics
 
-Sides: TypeAlias = Literal["both", "positive", "negative", "silent"]
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
+Synapses: TypeAlias = Literal["float", "int8"]
+
+LARGEST_COUNT: Mapping[Sides, int] = {"both": 127, "negative": 127, "positive": 255, "silent": 255}
+"""Spike counts that 8 bits hold: with a sign, and where only positive spikes exist."""
+
+ZERO_POINT: Mapping[Sides, int] = {"both": 128, "positive": 0, "negative": 128, "silent": 0}
+"""What 8-bit spike counts are stored plus."""
 
 _REGISTRY: dict[str, type[NeuronModel]] = {}
 
@@ -44,6 +51,22 @@ class NeuronModel(ABC):
     @abstractmethod
     def function(self, sides: Sides) -> tuple[str, str]:
         """Name and ONNX text body (opset 21) of the operation for the branches that are alive."""
+
+    @abstractmethod
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        """The same with the spike count as result: uint8, signed count + ZERO_POINT[sides].
+
+        For models whose counts fit 8 bits.
+        """
+
+    def fuses(self, sides: Sides) -> bool:
+        """Whether kernels decide the count of such neurons right behind an integer layer."""
+        return False
+
+    @property
+    @abstractmethod
+    def top(self) -> int:
+        """The largest spike count."""
 
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:
@@ -99,6 +122,17 @@ class NeuronModel(ABC):
     def wider(self) -> NeuronModel | None:
         """The same model with more levels, for where no scale factor is fine enough."""
         return None
+
+    def at_most(self, count: int) -> NeuronModel:
+        """The same model with no spike count above `count`; CompileError if it cannot be."""
+        raise CompileError(
+            f"the spike counts of {self.name} have no limit, integer synapses take up to {count}",
+            help="take float synapses, or another neuron model",
+        )
+
+    def at(self, sides: Sides, synapses: Synapses) -> NeuronModel:
+        """The model where these branches live: counts of 8 bits for integer synapses."""
+        return self if synapses == "float" else self.at_most(LARGEST_COUNT[sides])
 
     @property
     def parameters(self) -> dict[str, Parameter]:

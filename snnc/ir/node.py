@@ -21,6 +21,17 @@ Attribute: TypeAlias = (
 )
 
 
+Sides: TypeAlias = Literal["both", "positive", "negative", "silent"]
+"""The branches of a neuron that are alive."""
+
+
+def sides_of(positive: bool, negative: bool) -> Sides:
+    """The branches for the signs that occur."""
+    if positive:
+        return "both" if negative else "positive"
+    return "negative" if negative else "silent"
+
+
 class Coding(enum.Enum):
     """What the numbers of a value are: real activations, or threshold x integer spike count."""
 
@@ -71,6 +82,11 @@ class Statistics:
     mean: float
     low: float
     high: float
+
+    @property
+    def sides(self) -> Sides:
+        """The signs that were seen."""
+        return sides_of(self.maximum > 0, self.minimum < 0)
 
 
 @dataclass(frozen=True)
@@ -166,11 +182,9 @@ class Neuron:
     activity: Activity | None = None
 
     @property
-    def sides(self) -> Literal["both", "positive", "negative", "silent"]:
+    def sides(self) -> Sides:
         _, positive, negative = self.inputs
-        if positive:
-            return "both" if negative else "positive"
-        return "negative" if negative else "silent"
+        return sides_of(bool(positive), bool(negative))
 
 
 Node: TypeAlias = Op | Site | Neuron

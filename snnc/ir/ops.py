@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op, Site
+from snnc.ir.weights import is_weight
 
 ONNX_TYPE = {
     "float32": 1,
@@ -164,7 +165,7 @@ def operands(op: Op) -> tuple[str, ...]:
 
 def activations(graph: Graph, op: Op) -> tuple[str, ...]:
     """The operands of a synaptic operation that are computed, in order (x @ x: x twice)."""
-    return tuple(v for v in operands(op) if v and v not in graph.consts)
+    return tuple(v for v in operands(op) if v and not is_weight(graph, v))
 
 
 def rectifier_bound(graph: Graph, op: Op) -> float | None:

@@ -8,12 +8,13 @@ from typing import get_args
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.composed import composed
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Body, Coding, Neuron, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY
 
-SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast"}
-"""Operations whose result is still threshold x integer count when their input is."""
+SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast", "DequantizeLinear"}
+"""Operations whose result is still threshold x integer count (or a count) when their input is."""
 
 
 def verify(graph: Graph, stage: Stage) -> None:
@@ -76,8 +77,14 @@ def _verify_coding(graph: Graph, op: Op) -> None:
     )
     for name in op.outputs:
         spikes = bool(name) and graph.types[name].coding is Coding.SPIKE
-        if spikes and not (op.op_type in SPIKE_KEEPING and spiking_input):
+        if spikes and not (op.op_type in SPIKE_KEEPING and spiking_input) and not _fires(op):
             raise graph.error(f"%{name} is typed as spikes but comes from no neuron", op)
+
+
+def _fires(op: Op) -> bool:
+    """Whether neurons are part of an operation that a network was lowered to."""
+    made = composed(op)
+    return made is not None and made.neuron is not None
 
 
 def _verify_body(graph: Graph, op: Op, body: Body) -> None:

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, Parameter, Sides
-from snnc.ir.node import Array
+from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
+from snnc.ir.node import Array, Sides
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
@@ -121,6 +121,20 @@ class SFN(NeuronModel):
         wider = replace(self, M=MAX_M)
         return wider if self.levels == "dense" and wider.top > self.top else None
 
+    def at_most(self, count: int) -> SFN:
+        """Dense levels beyond M = 8 are refused: at no site would the next ones exist."""
+        if self.top <= count:
+            return self
+        if self.levels in WITHOUT_GAPS and self.top < 2 * LARGEST_COUNT["positive"]:
+            return replace(self, limit=count)
+        fitting = (m for m in range(1, self.M) if replace(self, M=m).top <= count)
+        other = "no M of your own" if self.levels in WITHOUT_GAPS else "dense levels"
+        raise CompileError(
+            f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take spike "
+            f"counts up to {count}",
+            help=f"take M = {max(fitting, default=1)}, {other}, or float synapses",
+        )
+
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
 
@@ -133,14 +147,32 @@ class SFN(NeuronModel):
         return np.maximum(inside, magnitude - self.top * step)
 
     def function(self, sides: Sides) -> tuple[str, str]:
+        if sides == "silent":
+            return self._name(sides), "shape = Shape (x)\n y = ConstantOfShape (shape)"
+        return self._name(sides), self._body(sides, "{sign}", "y")
+
+    def count_function(self, sides: Sides) -> tuple[str, str]:
+        name = f"{self._name(sides)}Count"
+        if sides == "silent":
+            zeros = "ConstantOfShape <value: tensor = uint8[1] {0}>"
+            return name, f"shape = Shape (x)\n y = {zeros} (shape)"
+        counted = _COUNT.format(zero_point=float(ZERO_POINT[sides]))
+        return name, "\n".join([self._body(sides, "one", "counted"), counted])
+
+    def fuses(self, sides: Sides) -> bool:
+        return self.levels == "dense" and sides in ("both", "positive")
+
+    def _name(self, sides: Sides) -> str:
         capped = "Capped" if np.isfinite(self.bound) else ""
         limited = "Limited" if self.limit else ""
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
-        name += f"{capped}{limited}"
-        if sides == "silent":
-            return name, "shape = Shape (x)\n y = ConstantOfShape (shape)"
-        parts = [_CONSTANTS, self._top(), self._drive(sides), self._level(sides), _FIRE[sides]]
-        return name, "\n".join(parts)
+        kind = f"{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        return f"Sfn{kind}{capped}{limited}"
+
+    def _body(self, sides: Sides, size: str, result: str) -> str:
+        """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
+        drive = self._drive(sides, size)
+        fire = _FIRE[sides].format(y=result)
+        return "\n".join([_CONSTANTS, self._top(), drive, self._level(sides), fire])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
@@ -152,14 +184,14 @@ class SFN(NeuronModel):
             lines = f"power = Pow (two, m)\n below_m = Sub (m, one)\n {top} = Add (below_m, power)"
         return f"{lines}\n{_LIMITED}" if self.limit else lines
 
-    def _drive(self, sides: Sides) -> str:
+    def _drive(self, sides: Sides, size: str) -> str:
         """Half steps with the sign of the input, at most 2 y_max, towards zero (int32).
 
         ThresholdedRelu takes NaN to 0, which Min, Max and Clip hand on. A dead branch counts
         with an inverse of 1 and emits 0.
         """
         signs = [sign for sign in ("positive", "negative") if sides in (sign, "both")]
-        lines = [_SIDE.format(sign=sign) for sign in signs]
+        lines = [_SIDE.format(sign=sign, size=size.format(sign=sign)) for sign in signs]
         capped = np.isfinite(self.bound)
         if capped:
             lines.append(_CAPPED)
@@ -215,7 +247,7 @@ _LIMITED = """highest_int = Constant <value_int: int = @limit> ()
 _SIDE = """{sign}_raw = Div (two, {sign})
            {sign}_dead = IsInf ({sign}_raw)
            {sign}_inverse = Where ({sign}_dead, one, {sign}_raw)
-           {sign}_step = Where ({sign}_dead, zero, {sign})"""
+           {sign}_step = Where ({sign}_dead, zero, {size})"""
 
 _CAPPED = """bound = Constant <value_float: float = @bound> ()
              u = Min (x, bound)"""
@@ -244,13 +276,17 @@ _FIRE: dict[Sides, str] = {
             gained = Mul (gain, positive_step)
             loss = Clip (count, , zero)
             lost = Mul (loss, negative_step)
-            y = Add (gained, lost)""",
+            {y} = Add (gained, lost)""",
     "positive": """emitted = Mul (count, positive_step)
-            y = Relu (emitted)""",
+            {y} = Relu (emitted)""",
     "negative": """emitted = Mul (count, negative_step)
-            y = Sub (zero, emitted)""",
+            {y} = Sub (zero, emitted)""",
 }
 """Without -0.0, and with an operation behind each Mul that keeps it out of the next layer."""
+
+_COUNT = """zero_point = Constant <value_float = {zero_point}> ()
+            shifted = Add (counted, zero_point)
+            y = Cast <to = 2> (shifted)"""
 
 
 def _inverse(step: float | Array) -> Array:

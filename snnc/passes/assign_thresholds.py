@@ -7,17 +7,21 @@ from typing import ClassVar, get_args
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Node, Site
 
 
 @dataclass(frozen=True)
 class AssignThresholds:
-    """One global scale factor lambda in (0, 1] for all sites (spec 2.2-2.4)."""
+    """One global scale factor lambda in (0, 1] for all sites (spec 2.2-2.4).
+
+    synapses: 'int8' for spike counts of 8 bits at every site.
+    """
 
     neuron: NeuronModel
     scale: float
     polarity: Polarity = "separate"
+    synapses: Synapses = "float"
 
     name: ClassVar[str] = "assign-thresholds"
     before: ClassVar[Stage] = Stage.CALIBRATED
@@ -30,12 +34,21 @@ class AssignThresholds:
             )
         if self.polarity not in get_args(Polarity):
             raise unknown_name("polarity", self.polarity, get_args(Polarity))
+        if self.synapses not in get_args(Synapses):
+            raise unknown_name("synapses", self.synapses, get_args(Synapses))
+        if self.synapses == "int8" and self.polarity == "separate":
+            raise CompileError(
+                "integer synapses need one step for both signs, not separate ones",
+                help="leave the polarity out, or take float synapses",
+            )
+        self.neuron.at("both", self.synapses)  # refuses early
 
     def __call__(self, graph: Graph) -> Graph:
         def rule(node: Node) -> Replacement | None:
             if not isinstance(node, Site) or node.statistics is None:
                 return None
-            step = self.neuron.steps_of(node.statistics, self.scale, self.polarity)
+            neuron = self.neuron.at(node.statistics.sides, self.synapses)
+            step = neuron.steps_of(node.statistics, self.scale, self.polarity)
             return Replacement((replace(node, step=step),))
 
         return replace(graph.rewrite(rule), stage=Stage.THRESHOLDED)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, finite_step
+from snnc.ir.neuron import NeuronModel, Synapses, finite_step
 from snnc.ir.node import Node, Site
 
 
@@ -15,17 +15,20 @@ class SoftmaxMax:
     """Softmax sites: step from the maximum, without lambda, positive branch only (spec 2.6)."""
 
     neuron: NeuronModel
+    synapses: Synapses = "float"
 
     name: ClassVar[str] = "softmax-max"
     before: ClassVar[Stage] = Stage.THRESHOLDED
     after: ClassVar[Stage] = Stage.THRESHOLDED
 
     def __call__(self, graph: Graph) -> Graph:
+        neuron = self.neuron.at("positive", self.synapses)
+
         def rule(node: Node) -> Replacement | None:
             if not isinstance(node, Site) or node.role != "softmax" or node.statistics is None:
                 return None
             maximum = node.statistics.maximum
-            step = finite_step(self.neuron.softmax_step(maximum)) if maximum > 0 else 0.0
+            step = finite_step(neuron.softmax_step(maximum)) if maximum > 0 else 0.0
             return Replacement((replace(node, step=(step, 0.0)),))
 
         return graph.rewrite(rule)

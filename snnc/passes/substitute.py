@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel
-from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site
+from snnc.ir.neuron import NeuronModel, Synapses
+from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site, sides_of
 from snnc.ir.ops import ONNX_TYPE, absorbed_rectifier
 
 
@@ -18,6 +18,7 @@ class Substitute:
     """Sites with thresholds -> neurons of the given model."""
 
     neuron: NeuronModel
+    synapses: Synapses = "float"
 
     name: ClassVar[str] = "substitute"
     before: ClassVar[Stage] = Stage.THRESHOLDED
@@ -33,8 +34,9 @@ class Substitute:
                 node = replace(node, inputs=(rewired[name], *node.inputs[1:]))
             if isinstance(node, Site):
                 found = absorbed[name]
-                model = self.neuron.bounded(found.bound) if found else self.neuron
-                return neuron_at(graph, node, model)
+                positive, negative = node.step or (0.0, 0.0)
+                model = self.neuron.at(sides_of(positive > 0, negative > 0), self.synapses)
+                return neuron_at(graph, node, model.bounded(found.bound) if found else model)
             return Replacement((node,)) if name in rewired else None
 
         return replace(graph.rewrite(rule), stage=Stage.SPIKING)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from snnc.data import Samples
+from snnc.data import Feeds, Samples
 from snnc.errors import CompileError
 from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
+from snnc.ir.node import Array
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
 from snnc.search.scaled import Scaled
@@ -20,7 +21,7 @@ GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 """Scale factors tried, largest first: 16 log-spaced values in [0.02, 1] (spec 2.4)."""
 
 FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.005, 5))
-"""Smaller ones, for neurons of more levels."""
+"""Smaller ones, where none of those is fine enough."""
 
 BATCH = 32
 
@@ -55,6 +56,7 @@ def choose_scale(
     polarity: Polarity = "separate",
     progress: Callable[[int], None] = lambda done: None,
     grid: Sequence[float] = GRID,
+    synapses: Synapses = "float",
 ) -> Choice:
     """The largest scale factor of the grid whose outputs agree with the ANN's to `fidelity`.
 
@@ -62,22 +64,37 @@ def choose_scale(
     nearly all samples would agree at any scale factor: then the cosine counts. One session serves
     all scale factors: the steps are fed at every run.
     """
-    reference = Session(ann)
-    batches, axes = batches_and_axes(reference, samples, BATCH, (output,))
-    held = list(batches)
-    expected = [rows_of(reference.run(feeds)[output], axes[output]) for feeds in held]
-    measure = measure_of(calibrated, output) if varied(expected) else "cosine"
-    centre = centre_of(expected)
-    scaled = Scaled(calibrated, neuron, polarity)
+    reference = Reference(ann, calibrated, samples, output)
+    scaled = Scaled(calibrated, neuron, polarity, synapses=synapses)
     scored: list[tuple[float, float]] = []
     for tried, scale in enumerate(grid):
-        network = scaled.at(scale)
-        score = Agreement(centre)
-        for feeds, wanted in zip(held, expected, strict=True):
-            score.update(rows_of(network.run(feeds)[output], axes[output]), wanted)
-        scored.append((score.value(measure), scale))
+        scored.append((reference.agreement(scaled.at(scale).run), scale))
         progress(tried + 1)
         if scored[-1][0] >= fidelity:
             break
     best = max(scored)
-    return Choice(best[1], best[0], measure, best[0] >= fidelity, score.samples)
+    met = best[0] >= fidelity
+    return Choice(best[1], best[0], reference.measure, met, reference.samples)
+
+
+class Reference:
+    """The trained network's outputs for some samples, and how others are measured by them.
+
+    network: of any stage, as which kind of output it has is read from it.
+    """
+
+    def __init__(self, ann: Graph, network: Graph, samples: Samples, output: str) -> None:
+        session = Session(ann)
+        batches, axes = batches_and_axes(session, samples, BATCH, (output,))
+        self._output, self._axis, self._feeds = output, axes[output], list(batches)
+        self._expected = [rows_of(session.run(f)[output], self._axis) for f in self._feeds]
+        self._centre = centre_of(self._expected)
+        self.measure: Measure = measure_of(network, output) if varied(self._expected) else "cosine"
+        self.samples = sum(map(len, self._expected))
+
+    def agreement(self, run: Callable[[Feeds], Mapping[str, Array]]) -> float:
+        """How well a network's outputs (by name) agree with the trained one's."""
+        score = Agreement(self._centre)
+        for feeds, wanted in zip(self._feeds, self._expected, strict=True):
+            score.update(rows_of(run(feeds)[self._output], self._axis), wanted)
+        return score.value(self.measure)

@@ -10,7 +10,7 @@ from snnc.calibrated import step_constants, with_scale
 from snnc.data import Feeds
 from snnc.energy import EnergyMeter
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
 from snnc.runtime import Session
 
@@ -49,8 +49,10 @@ class Scaled:
         polarity: Polarity = "separate",
         *,
         metered: bool = False,
+        synapses: Synapses = "float",
     ) -> None:
         self._source = calibrated, neuron, polarity
+        self._synapses = synapses
         self._metered = metered
         self._session: Session | None = None
         self._free: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class Scaled:
     def at(self, scale: float) -> AtScale:
         """The network for lambda = `scale`: the passes from threshold assignment on."""
         calibrated, neuron, polarity = self._source
-        graph = with_scale(calibrated, neuron, scale, polarity)
+        graph = with_scale(calibrated, neuron, scale, polarity, synapses=self._synapses)
         steps = step_constants(graph)
         if self._session is None or tuple(steps) != self._free:  # a branch died: another graph
             self._free = tuple(steps)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from snnc.ir.functions import DOMAIN
-from snnc.ir.graph import Graph, Replacement
+from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Node, Op
 
 

@@ -1,0 +1,37 @@
+"""Lowering: a spiking graph in the operations that kernels exist for (domain ai.snnc).
+
+Reading an artifact raises them again (snnc.frontend.raising).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snnc.backends.lowering.float_layers import fuse_float_convolutions, skip_silent_rows
+from snnc.backends.lowering.fuse import fuse_behind_drives
+from snnc.backends.lowering.hoist import hoist_neurons
+from snnc.backends.lowering.integer import to_integers
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.verify import verify
+
+RULES: tuple[Callable[[Graph], Graph], ...] = (
+    hoist_neurons,
+    to_integers,
+    fuse_behind_drives,
+    fuse_float_convolutions,
+    skip_silent_rows,
+)
+"""In this order; each computes the same as what it was given, to float rounding."""
+
+
+def lower(graph: Graph) -> Graph:
+    """The spiking graph as the artifact holds it; a graph of another stage as it is.
+
+    Raises CompileError where integer layers read spikes whose counts do not fit 8 bits.
+    """
+    if graph.stage is not Stage.SPIKING:
+        return graph
+    for rule in RULES:
+        graph = rule(graph)
+        verify(graph, Stage.SPIKING)
+    return graph

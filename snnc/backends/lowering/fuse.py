@@ -1,0 +1,88 @@
+"""What stands right behind an integer layer becomes part of it: addend, GELU, neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from snnc.backends.lowering.drive import parts_of
+from snnc.ir.composed import PARTS, Composed, composed
+from snnc.ir.graph import DOMAIN, Graph, Replacement
+from snnc.ir.node import Attribute, Node, Op
+
+Extend = Callable[[Graph, Op, str, Composed], "Op | None"]
+"""(graph, reader, value, what computes the value) -> an operation that does the work of both."""
+
+
+def fuse_behind_drives(graph: Graph) -> Graph:
+    """Every drive together with the operations that alone read its result, one after another."""
+    for extend in (_with_addend, _with_gelu, _with_neuron):
+        graph = _fused(graph, extend)
+    return graph
+
+
+def _fused(graph: Graph, extend: Extend) -> Graph:
+    def rule(node: Node) -> Replacement | None:
+        if not isinstance(node, Op):
+            return None
+        for value in dict.fromkeys(node.inputs):
+            drive = graph.op(value)
+            made = composed(drive) if drive is not None else None
+            if drive is None or made is None or not made.drive.startswith("Spike"):
+                continue
+            if graph.only_reader(value) is not node or made.neuron is not None:
+                continue
+            fused = extend(graph, node, value, made)
+            if fused is not None:
+                return Replacement((_joined(drive, node, fused),))
+        return None
+
+    return graph.rewrite(rule)
+
+
+def _joined(drive: Op, reader: Op, fused: Op) -> Op:
+    """The fused operation with what both do; its inputs beyond the drive's are given already."""
+    parts = drive.attrs.get(PARTS, ())
+    known = parts if isinstance(parts, tuple) else ()
+    attrs: dict[str, Attribute] = {**drive.attrs, **fused.attrs}
+    attrs[PARTS] = (*(str(part) for part in known), *parts_of((reader,)))
+    inputs = (*drive.inputs, *fused.inputs)
+    return replace(fused, inputs=inputs, loc=drive.loc | reader.loc, attrs=attrs)
+
+
+def _extended(node: Op, made: Composed, inputs: tuple[str, ...]) -> Op:
+    """`node` as part of a drive. inputs: what it reads besides the drive's result."""
+    return replace(node, inputs=inputs, op_type=f"{DOMAIN}.{made.name}")
+
+
+def _with_addend(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+    if node.op_type != "Add" or made.gelu or made.add or node.inputs[0] == node.inputs[1]:
+        return None
+    addend = node.inputs[1 - node.inputs.index(value)]
+    return (
+        _extended(node, replace(made, add=True), (addend,))
+        if same_type(graph, addend, node.outputs[0], value)
+        else None
+    )
+
+
+def same_type(graph: Graph, *values: str) -> bool:
+    """Whether values are computed, of one type and of a shape whose sizes are all named."""
+    kinds = {graph.types.get(value) for value in values}
+    kind = kinds.pop()
+    return not kinds and kind is not None and kind.shape is not None and None not in kind.shape
+
+
+def _with_gelu(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+    exact = node.op_type == "Gelu" and node.attrs.get("approximate", "none") == "none"
+    if not exact or made.gelu:
+        return None
+    return replace(_extended(node, replace(made, gelu=True), ()), attrs={})
+
+
+def _with_neuron(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+    own = composed(node)
+    if own is None or own.drive or own.neuron is None or not own.neuron.fuses(own.sides):
+        return None
+    fused = replace(made, neuron=own.neuron, sides=own.sides, count=True)
+    return _extended(node, fused, node.inputs[1:])

@@ -1,0 +1,8 @@
+"""Raising: what an artifact was lowered to becomes neurons and layers again.
+
+The inverse of snnc.backends.lowering, to float rounding.
+"""
+
+from snnc.frontend.raising.graph import raise_operations
+
+__all__ = ["raise_operations"]

@@ -1,0 +1,152 @@
+"""A graph without composed operations: nodes, types, what 8-bit counts stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from snnc.frontend.raising.layers import BEFORE, Counts, Layer, layers_of
+from snnc.ir.composed import PARTS, Composed, composed, without_neuron
+from snnc.ir.graph import Graph
+from snnc.ir.neuron import ZERO_POINT
+from snnc.ir.node import Array, Dim, Loc, Node, Op, real
+from snnc.ir.ops import SHAPE_ONLY
+from snnc.ir.parse import make_node
+
+
+def raise_operations(graph: Graph) -> Graph:
+    """The graph in layers and neurons, with their original names and activity.
+
+    Raises CompileError for spike counts that are read in a way that lowering never writes.
+    """
+    if not any(isinstance(node, Op) and composed(node) for node in graph.nodes):
+        return graph
+    raised = _Raised(graph)
+    for node in graph.nodes:
+        raised.add(node)
+    nodes = tuple(raised.nodes)
+    return replace(graph, nodes=nodes, types=raised.types, consts=raised.consts).pruned()
+
+
+class _Raised:
+    """The nodes so far. counts: what values of 8-bit counts stand for."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.nodes: list[Node] = []
+        self.types, self.consts = dict(graph.types), dict(graph.consts)
+        self.counts: dict[str, Counts] = {}
+        self._same: dict[str, str] = {}
+        self._made: set[str] = set()
+
+    def add(self, node: Node) -> None:
+        """Raises one node."""
+        node = replace(node, inputs=tuple(self._same.get(v, v) for v in node.inputs))
+        made = composed(node) if isinstance(node, Op) else None
+        read = [v for v in node.inputs if v in self.counts]
+        if isinstance(node, Op) and made is not None:
+            self._raise(node, made)
+        elif not read:
+            self.nodes.append(node)
+        elif isinstance(node, Op) and node.op_type == "DequantizeLinear":
+            self._same[node.outputs[0]] = self._number(node)
+        elif isinstance(node, Op) and node.op_type in SHAPE_ONLY and read == [node.inputs[0]]:
+            self.nodes.append(node)
+            for value in filter(None, node.outputs):
+                self._holds(value, self.counts[read[0]])
+        else:
+            raise self._graph.error("reads spike counts as if they were numbers", node, _HELP)
+
+    def _number(self, op: Op) -> str:
+        """The spikes that a DequantizeLinear makes of counts."""
+        counts = self.counts.get(op.inputs[0])
+        step, zero = (*(self.consts.get(v) for v in op.inputs[1:]), None, None)[:2]
+        if counts is None or step is None or zero is None or op.outputs[0] in self._graph.outputs:
+            raise self._graph.error("reads spike counts as if they were numbers", op, _HELP)
+        if not np.array_equal(step, counts.step) or not np.all(zero == counts.zero_point):
+            raise self._graph.error("spike counts are scaled by another threshold", op, _HELP)
+        return op.inputs[0]
+
+    def _holds(self, value: str, counts: Counts) -> None:
+        """`value` will be the spikes that it holds the counts of now."""
+        self.counts[value] = counts
+        self.types[value] = real("float32", self._shape(value))
+
+    def _shape(self, value: str) -> tuple[Dim, ...] | None:
+        return self.types[value].shape if value in self.types else None
+
+    def _raise(self, op: Op, made: Composed) -> None:
+        stored = _stored_parts(op)
+        behind = made.add + made.gelu + (made.neuron is not None)
+        steps = op.inputs[len(made.inputs) - 2 :] if made.neuron is not None else ()
+        layers: list[Layer] = []
+        if made.drive:
+            layers += layers_of(self._graph, op, made, self.counts, len(stored) - behind)
+        if made.add:
+            addend = op.inputs[made.inputs.index("addend")]
+            layers.append(Layer("Add", (BEFORE, addend)))
+        if made.gelu:
+            layers.append(Layer("Gelu", (BEFORE,)))
+        places = self._places(op, stored, len(layers) + (made.neuron is not None))
+        value = op.inputs[0]
+        for layer, (result, loc) in zip(layers, places, strict=False):
+            value = self._layer(op, layer, value, result, loc)
+        if made.neuron is not None:
+            self._neuron(op, made, (value, *steps), places[-1][1])
+
+    def _places(self, op: Op, stored: list[tuple[str, Loc]], wanted: int) -> list[tuple[str, Loc]]:
+        """Result and origin of each node that an operation becomes."""
+        if len(stored) != wanted:
+            stored = [("", op.loc)] * wanted
+        names = [self._fresh(value or f"{op.outputs[0]}.driven") for value, _ in stored[:-1]]
+        return list(zip([*names, op.outputs[0]], (loc for _, loc in stored), strict=True))
+
+    def _fresh(self, base: str) -> str:
+        name, n = base, 1
+        while name in self._graph.names or name in self._made:
+            name, n = f"{base}.{n}", n + 1
+        self._made.add(name)
+        return name
+
+    def _layer(self, op: Op, layer: Layer, before: str, result: str, loc: Loc) -> str:
+        """Adds a layer, and in front of it the weights that it reads."""
+        inputs = [before if v == BEFORE else v for v in layer.inputs]
+        if layer.scale is not None:
+            integers, scale = inputs[1], self._fresh(f"{result}.scale")
+            inputs[1] = self._fresh(f"{integers}.weights")
+            self.consts[scale] = layer.scale
+            self.types[inputs[1]] = real("float32", self.consts[integers].shape)
+            attrs = {"axis": layer.axis}
+            weights = Op((inputs[1],), (integers, scale), loc, "DequantizeLinear", attrs)
+            self.nodes.append(weights)
+        for name, array in layer.consts.items():
+            inputs.append(self._fresh(f"{result}.{name}"))
+            self.consts[inputs[-1]] = array
+        if result != op.outputs[0] or result not in self.types:
+            shape = self._shape(op.outputs[0]) if layer.shape is None else layer.shape
+            self.types[result] = real("float32", shape)
+        self.nodes.append(Op((result,), tuple(inputs), loc, layer.op_type, layer.attrs))
+        return result
+
+    def _neuron(self, op: Op, made: Composed, inputs: tuple[str, ...], loc: Loc) -> None:
+        others = without_neuron(op.attrs)
+        own = {k: v for k, v in op.attrs.items() if k not in others and k != "model"}
+        inputs = (*inputs, "", "")[:3]
+        self.nodes.append(make_node(str(op.attrs["model"]), op.outputs, inputs, loc, own))
+        if made.count:
+            known: list[Array | None] = [self.consts.get(step) for step in inputs[1:] if step]
+            step = known[0] if known else np.array(1, np.float32)
+            if step is None:
+                raise self._graph.error("a threshold is not constant", op, _HELP)
+            self._holds(op.outputs[0], Counts(step, ZERO_POINT[made.sides]))
+
+
+_HELP = "compile the network again"
+
+
+def _stored_parts(op: Op) -> list[tuple[str, Loc]]:
+    """Results and original names of the operations that `op` does the work of."""
+    parts = op.attrs.get(PARTS, ())
+    lines = [str(part).split("\n") for part in parts] if isinstance(parts, tuple) else []
+    return [(line[0], Loc(tuple(line[1:]) or op.loc.names)) for line in lines]

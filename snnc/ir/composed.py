@@ -1,0 +1,104 @@
+"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu][<neuron>[Count]]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from snnc.ir.graph import DOMAIN
+from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
+from snnc.ir.node import Activity, Attribute, Neuron, Op, Sides, sides_of
+
+PARTS = "parts"
+"""Attribute: for each operation of the network that this one does the work of, in order, the value
+it computes and its original names, one a line."""
+
+DRIVES: Mapping[str, tuple[str, ...]] = {
+    "SpikeLinear": ("x", "w", "scale", "bias"),
+    "SpikeConv": ("x", "w", "scale", "bias"),
+    "SpikeMatMul": ("a", "b", "scale"),
+    "FloatConv": ("x", "w", "bias"),
+    "FloatLinear": ("x", "w", "bias"),
+}
+"""What drives neurons, and its inputs in order."""
+
+_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|)(.*?)(Count|)")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
+    spike count in place of step x count."""
+
+    drive: str = ""
+    add: bool = False
+    gelu: bool = False
+    neuron: NeuronModel | None = None
+    sides: Sides = "silent"
+    count: bool = False
+
+    @property
+    def name(self) -> str:
+        name = f"{self.drive}{'Add' * self.add}{'Gelu' * self.gelu}"
+        if self.neuron is None:
+            return name
+        functions = self.neuron.count_function if self.count else self.neuron.function
+        return name + functions(self.sides)[0]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Formal names of the inputs."""
+        drive = DRIVES[self.drive] if self.drive else ("x",)
+        steps = ("positive", "negative") if self.neuron is not None else ()
+        return (*drive, *(("addend",) if self.add else ()), *steps)
+
+
+def is_drive(name: str) -> bool:
+    """Whether an operation of domain ai.snnc of this name is a drive that no neuron follows."""
+    found = _NAME.fullmatch(name)
+    return found is not None and bool(found[1]) and not found[4] and not found[5]
+
+
+def composed(op: Op) -> Composed | None:
+    """What an operation is made of; None if it is not of this kind, or none that snnc knows."""
+    domain, _, name = op.op_type.rpartition(".")
+    found = _NAME.fullmatch(name)
+    if domain != DOMAIN or found is None:
+        return None
+    drive, add, gelu, neuron, count = found.groups()
+    made = Composed(drive, bool(add), bool(gelu))
+    if neuron:
+        kind, steps = str(op.attrs.get("model")), len(made.inputs)
+        if kind not in neuron_models():
+            return None
+        parameters = {k: v for k, v in op.attrs.items() if k in _fields(neuron_models()[kind])}
+        positive, negative = (*op.inputs[steps:], "", "")[:2]
+        made = replace(
+            made,
+            neuron=make_neuron(kind, **parameters),  # type: ignore[arg-type]
+            sides=sides_of(bool(positive), bool(negative)),
+            count=bool(count),
+        )
+    known = (drive or neuron) and made.name == name and len(op.inputs) <= len(made.inputs)
+    return made if known else None
+
+
+def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
+    """The ONNX attributes of a neuron: its model's name and parameters, its activity."""
+    attrs: dict[str, Attribute] = {"model": neuron.model.name, **neuron.model.parameters}
+    if neuron.activity is not None:
+        attrs |= {f.name: getattr(neuron.activity, f.name) for f in fields(neuron.activity)}
+    return attrs
+
+
+def without_neuron(attrs: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """The attributes that are not those of a neuron."""
+    own = {"model"} | _fields(Activity)
+    if "model" in attrs:
+        own |= _fields(neuron_models()[str(attrs["model"])])
+    return {key: value for key, value in attrs.items() if key not in own}
+
+
+def _fields(record: type) -> set[str]:
+    return {f.name for f in fields(record)}

@@ -1,0 +1,85 @@
+"""Rounding weights to 8 bits so that the output of their layer changes little."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snnc.ir.node import Array
+
+LARGEST = 127
+"""Integer weights lie in -127..127, so that the negative of each exists."""
+
+_DAMPING = 0.01
+"""Added to the diagonal of the second moments, as a share of its mean."""
+
+_BLOCK = 128
+
+
+def nearest(weights: Array) -> tuple[Array, Array]:
+    """Integers [N, K] and scales [N]; weights [N, K], one row an output channel.
+
+    127 stands for a channel's largest weight: clipping it gained nothing (docs/integer.md). A
+    channel without weights has scale 1; no scale is too small to be a normal number.
+    """
+    largest = np.abs(weights).max(axis=1, initial=0.0)
+    scales = np.maximum((largest / LARGEST).astype(np.float32), np.finfo(np.float32).tiny)
+    scales = np.where(largest > 0, scales, np.float32(1))
+    return _rounded(weights, scales[:, None]).astype(np.int8), scales
+
+
+def sequential(weights: Array, moments: Array) -> tuple[Array, Array]:
+    """As `nearest`, but the rounding at each input makes up for that at the inputs before.
+
+    moments: X^T X [K, K] of the inputs. The error of an input is spread over those not yet rounded
+    so that the output changes least (optimal brain quantisation, column by column: Frantar et al.,
+    arXiv 2210.17323), inputs of most weight first. A channel that loses by it keeps the nearest.
+    """
+    diagonal = np.diag(moments).astype(np.float64)
+    plain, scales = nearest(weights)
+    order = np.argsort(-diagonal, kind="stable")
+    upper = _inverse_factor(moments[np.ix_(order, order)])
+    if upper is None:
+        return plain, scales
+    found = np.empty_like(plain)
+    found[:, order] = _compensated(weights[:, order].astype(np.float64), scales, upper)
+    worse = output_error(weights, found, scales, moments) > output_error(
+        weights, plain, scales, moments
+    )
+    return np.where(worse[:, None], plain, found), scales
+
+
+def output_error(weights: Array, integers: Array, scales: Array, moments: Array) -> Array:
+    """Summed squared error of every output channel [N] over the inputs of these moments."""
+    error = integers * scales[:, None] - weights
+    return np.asarray(np.einsum("nk,nk->n", error @ moments, error, dtype=np.float64))
+
+
+def _rounded(weights: Array, scales: Array) -> Array:
+    return np.asarray(np.clip(np.rint(weights / scales), -LARGEST, LARGEST))
+
+
+def _inverse_factor(moments: Array) -> Array | None:
+    """The upper triangular U with U^T U = inverse of the damped moments; None if there is none."""
+    damped = moments.astype(np.float64)
+    diagonal = np.diag(damped)
+    damped[np.diag_indices_from(damped)] += max(_DAMPING * diagonal.mean(), 1e-30)
+    try:
+        return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _compensated(weights: Array, scales: Array, upper: Array) -> Array:
+    """Column by column; what a block of columns leaves to the rest is added once."""
+    left, found = weights.copy(), np.empty(weights.shape, np.int8)
+    width = weights.shape[1]
+    for start in range(0, width, _BLOCK):
+        end = min(start + _BLOCK, width)
+        errors = np.empty((len(weights), end - start))
+        for k in range(start, end):
+            integers = _rounded(left[:, k], scales)
+            found[:, k] = integers
+            errors[:, k - start] = (left[:, k] - integers * scales) / upper[k, k]
+            left[:, k + 1 : end] -= errors[:, k - start, None] * upper[k, k + 1 : end]
+        left[:, end:] -= errors @ upper[start:end, end:]
+    return found
