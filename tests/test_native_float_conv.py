@@ -64,7 +64,6 @@ def test_float_conv_is_convolution_then_neuron(instructions: str, case: Case, ad
 def test_float_sums_are_those_of_onnxruntime(
     instructions: str, x_shape: tuple[int, ...], outputs: int, geometry: Geometry
 ) -> None:
-    """Less onnxruntime's result, what is left is the error: neurons of a tiny step measure it."""
     random = np.random.default_rng(0)
     w_shape = (outputs, x_shape[1] // geometry.group, *geometry.kernel)
     inputs: dict[str, Array] = {
@@ -73,15 +72,36 @@ def test_float_sums_are_those_of_onnxruntime(
         "bias": random.normal(size=outputs).astype(np.float32),
     }
     reference = Node("Conv", inputs, geometry.attributes, domain="").run()
-    scale = float(np.abs(reference).max())
-    step = np.asarray(scale * 1e-8, np.float32)
-    measure: dict[str, Array] = {"addend": -reference, "positive": step, "negative": step}
-    node = Node(
-        "FloatConvAddSfnDenseNearestBoth", inputs | measure, {"M": 10} | geometry.attributes
-    )
     with using_instruction_set(instructions):
-        error = node.run(threads=2)
-    assert np.abs(error).max() < 1e-5 * scale < step * SFN(M=10).top
+        y = Node("FloatConv", inputs, geometry.attributes).run(threads=2)
+        added = inputs | {"addend": -y}
+        rest = Node("FloatConvAdd", added, geometry.attributes).run(threads=2)
+    assert np.abs(y - reference).max() < 1e-5 * np.abs(reference).max()
+    assert np.array_equal(rest, np.zeros_like(y))
+
+
+@EACH_SET
+@pytest.mark.parametrize("x_shape", [(2, 7, 13, 13), (1, 16, 7, 7)])
+@pytest.mark.parametrize("neuron", ["SformerEq11Both", "ExponentialNearestBoth", "LinearEq11Both"])
+def test_neurons_fire_at_their_own_potential(
+    instructions: str, x_shape: tuple[int, ...], neuron: str
+) -> None:
+    geometry = plain(3, 3, pad=1)
+    random = np.random.default_rng(0)
+    inputs: dict[str, Array] = {
+        "x": random.normal(size=x_shape).astype(np.float32),
+        "w": random.normal(size=(35, x_shape[1], 3, 3)).astype(np.float32),
+        "bias": random.normal(size=35).astype(np.float32),
+    }
+    steps = {name: np.asarray(s, np.float32) for name, s in (("p", 0.3), ("n", 0.2))}
+    with using_instruction_set(instructions):
+        v = Node("FloatConvGelu", inputs, geometry.attributes).run()
+        attributes = {"M": 4} | geometry.attributes
+        spikes = Node(f"FloatConvGeluSfn{neuron}", inputs | steps, attributes).run()
+    levels = {"S": "sformer", "E": "exponential", "L": "linear"}[neuron[0]]
+    rule = "eq11" if "Eq11" in neuron else "nearest"
+    count = SFN(M=4, levels=levels, rule=rule).count(v, steps["p"], steps["n"])  # type: ignore[arg-type]
+    assert np.array_equal(spikes, count * np.where(v < 0, steps["n"], steps["p"]))
 
 
 @pytest.mark.parametrize("negative_shape", [(), (12, 1, 1)])
