@@ -23,7 +23,7 @@ struct FloatProduct {
   using Input = float;
   using Weight = float;
   static constexpr int kHalves = 1;
-  static Vector load(const uint32_t* p) { return SNNC_ISA::load(reinterpret_cast<const float*>(p)); }
+  static Vector load(const uint32_t* p) { return reinterpret_cast<Vector>(load_words(p)); }
   // As a word: a sum with 0, which makes a vector of a float, is not free.
   static Vector spread(const uint32_t* p) { return reinterpret_cast<Vector>(broadcast_word(p)); }
   static Vector half(Vector x, int) { return x; }
