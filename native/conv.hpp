@@ -30,7 +30,7 @@ constexpr size_t kRowStretch = kTileVectors * kLanes, kPositionStretch = 14 * kT
 constexpr size_t kStretch = up_to_multiple(
     kRowStretch > kPositionStretch ? kRowStretch : kPositionStretch, kLanes);
 
-constexpr size_t kColumnWords = 192 << 10;  // of a chunk: they are to stay in the second cache
+constexpr size_t kColumnWords = 128 << 10;  // of a chunk: they are to stay in the second cache
 constexpr size_t kMostPositions = 4000;
 constexpr size_t kTasks = 16;
 constexpr int kColumnSlot = 5;
@@ -39,21 +39,28 @@ inline size_t clamp(size_t n, size_t low, size_t high) {
   return n < low ? low : n > high ? high : n;
 }
 
+// Positions of a chunk: as many as stay in the cache, but enough chunks for every thread.
+template <class Product>
+size_t chunk_of(const ConvShape& s, size_t unit, size_t blocks) {
+  const ColumnLayout layout = ColumnLayout::of(s, image_of<Product>(s).planes);
+  const size_t fit = kColumnWords / layout.copies;
+  const size_t most = clamp(fit > layout.halo ? fit - layout.halo : 0, unit, kMostPositions);
+  const size_t n = s.output_area(), chunks = parts_of(n, most / unit * unit);
+  const size_t wanted = parts_of(kTasks, s.batch * s.groups * blocks);
+  return up_to_multiple(parts_of(n, chunks > wanted ? chunks : wanted), unit);
+}
+
 template <class Product>
 ConvPlan plan(const ConvShape& s) {
   const size_t n = s.output_area();
   const size_t with_positions = up_to_multiple(n, kLanes) * up_to_multiple(s.outputs, kTileRows);
   const size_t with_channels = n * up_to_multiple(s.outputs, kLanes);
+  const size_t blocks = parts_of(s.outputs, kTileBlocks * kLanes);
   ConvPlan p{};
   p.positions_in_lanes = with_positions * 100 <= with_channels * 103;
-  const size_t unit = p.positions_in_lanes ? kTileVectors * kLanes : kTilePositions;
-  const ColumnLayout layout = ColumnLayout::of(s, image_of<Product>(s).planes);
-  const size_t fit = kColumnWords / layout.copies;
-  const size_t most = clamp(fit > layout.halo ? fit - layout.halo : 0, unit, kMostPositions);
-  p.chunks = parts_of(n, most / unit * unit);
-  p.chunk = up_to_multiple(parts_of(n, p.chunks), unit);
+  const size_t unit = p.positions_in_lanes ? kRowStretch : kTilePositions;
+  p.chunk = chunk_of<Product>(s, unit, blocks);
   p.chunks = parts_of(n, p.chunk);
-  const size_t blocks = parts_of(s.outputs, kTileBlocks * kLanes);
   const size_t chunks = s.batch * s.groups * p.chunks;
   p.part = kTileBlocks * parts_of(blocks, clamp(kTasks / chunks, 1, blocks));
   p.parts = parts_of(parts_of(s.outputs, kLanes), p.part);
@@ -85,16 +92,19 @@ struct Products {
         {w, 0, columns.words + position, columns.offsets, depth, sums, kStretch});
   }
 
-  // sums[position][row] of `blocks` whole blocks from row `first` on.
+  // The same of whole blocks of rows from `first` on, by way of turned[position][row].
   void blocks(const uint32_t* weights, size_t first, size_t blocks, size_t position, size_t n,
-              Sum* sums) const {
+              Sum* turned, Sum* sums) const {
     const uint32_t* w = weights + first / kLanes * block;
     const size_t tiles = parts_of(n, kTilePositions), width = blocks * kLanes;
     for (size_t i = 0; i < tiles; ++i) {
       const size_t p = i * n / tiles, end = (i + 1) * n / tiles;
       position_tile(end - p, blocks)({w, block, columns.words + position + p, columns.offsets,
-                                      depth, sums + p * width, width});
+                                      depth, turned + p * width, width});
     }
+    for (size_t p = 0; p < n; p += kLanes)
+      for (size_t r = 0; r < width; r += kLanes)
+        transpose_square(turned + p * width + r, width, sums + r * kStretch + p, kStretch);
   }
 
  private:
@@ -114,8 +124,9 @@ struct Products {
   template <int... kPositions>
   static Tile position_tile(size_t positions, size_t blocks,
                             std::integer_sequence<int, kPositions...>) {
-    static constexpr Tile tiles[][kTileBlocks] = {{tile_of_positions<Product, kPositions + 1, 1>,
-                                                   tile_of_positions<Product, kPositions + 1, 2>}...};
+    static constexpr Tile tiles[][kTileBlocks] = {
+        {tile_of_positions<Product, kPositions + 1, 1>,
+         tile_of_positions<Product, kPositions + 1, 2>}...};
     return tiles[positions - 1][blocks - 1];
   }
   static Tile position_tile(size_t positions, size_t blocks) {
@@ -202,25 +213,19 @@ void run(const ConvShape& s, const ConvPlan& p, const uint32_t* weights, const v
   const size_t end = clamp((t.block + t.blocks) * kLanes, 0, s.outputs);
   const size_t rows_at_once = p.positions_in_lanes ? kTileRows : kTileBlocks * kLanes;
   const size_t stretch = p.positions_in_lanes ? kRowStretch : kPositionStretch;
-  for (size_t row = t.block * kLanes; row < end; row += rows_at_once) {
-    const size_t rows = clamp(end - row, 0, rows_at_once);
+  for (size_t row = t.block * kLanes; row < end; row += rows_at_once)
     for (size_t i = 0; i < t.positions; i += stretch) {
+      const size_t rows = clamp(end - row, 0, rows_at_once);
       const size_t n = clamp(t.positions - i, 0, stretch);
-      const Block<Sum> block{sums, kStretch, group * s.outputs + row, rows, n,
-              (t.group * s.outputs + row) * area + t.position + i, area};
+      const size_t place = (t.group * s.outputs + row) * area + t.position + i;
+      const Block<Sum> block{sums, kStretch, group * s.outputs + row, rows, n, place, area};
       fetch_block(block, f);
-      if (p.positions_in_lanes) {
+      if (p.positions_in_lanes)
         products.rows(group_weights, row, rows, i, n, sums);
-      } else {
-        const size_t blocks = parts_of(rows, kLanes), width = blocks * kLanes;
-        products.blocks(group_weights, row, blocks, i, n, turned);
-        for (size_t j = 0; j < n; j += kLanes)
-          for (size_t b = 0; b < width; b += kLanes)
-            transpose_square(turned + j * width + b, width, sums + b * kStretch + j, kStretch);
-      }
+      else
+        products.blocks(group_weights, row, parts_of(rows, kLanes), i, n, turned, sums);
       finish(block, f);
     }
-  }
 }
 
 template <class Product>

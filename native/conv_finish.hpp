@@ -112,9 +112,9 @@ struct NoNeurons {
 template <class Sum>
 struct Block {
   const Sum* sums;
-  size_t stride;              // of sums, from channel to channel
-  size_t channel, rows, n;    // its first channel, channels, positions
-  size_t place, area;         // its place in the result, results of a channel
+  size_t stride;            // of sums, from channel to channel
+  size_t channel, rows, n;  // its first channel, channels, positions
+  size_t place, area;       // its place in the result, results of a channel
 };
 
 // Asks for the memory that finishing will touch while the sums are computed: the rows of a block

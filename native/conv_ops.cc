@@ -84,28 +84,30 @@ class SpikeConv : public FusedKernel {
   std::optional<Weights> weights_;
 };
 
-// What follows a float convolution: [Add][Gelu]<neuron>, spikes as floats.
+// What follows a float convolution: [Add][Gelu][<neuron>], spikes as floats.
 struct FloatFusion {
   bool add, gelu;
-  const NeuronName* neuron;
+  const NeuronName* neuron;  // none: the drive itself is the result
   std::string name() const {
-    return std::string("FloatConv") + (add ? "Add" : "") + (gelu ? "Gelu" : "") + neuron->text;
+    return std::string("FloatConv") + (add ? "Add" : "") + (gelu ? "Gelu" : "") +
+           (neuron ? neuron->text : "");
   }
   std::vector<Input> inputs() const {
     std::vector<Input> inputs(3 + add, {ort::kFloat32});
-    for (const Input& step : living_step_inputs(*neuron)) inputs.push_back(step);
+    if (neuron)
+      for (const Input& step : living_step_inputs(*neuron)) inputs.push_back(step);
     return inputs;
   }
 };
 
-// y = sum x w + bias [+ addend] [Gelu], fired by neurons with one step or one for each channel.
+// y = sum x w + bias [+ addend] [Gelu]; neurons behind it have one step, or one for each channel.
 class FloatConv : public Kernel {
  public:
   FloatConv(const FloatFusion& fusion, const NodeInfo& info)
       : fusion_(fusion),
         label_(info.label()),
-        attributes_(conv_attributes(info)),
-        decision_(decision_of(*fusion.neuron, info, false)) {
+        attributes_(conv_attributes(info)) {
+    if (fusion.neuron) decision_ = decision_of(*fusion.neuron, info, false);
     const std::optional<Tensor> w = info.constant(1);
     if (!w) return;
     try {
@@ -130,16 +132,20 @@ class FloatConv : public Kernel {
     const size_t channels = conv.groups * conv.outputs;
     const Shape shape = conv_result(conv, x.shape);
     const std::vector<float> bias = channel_values(run.input(2), channels, "bias");
-    const Steps steps(living_steps(*fusion_.neuron, 3 + fusion_.add,
-                                   [&](size_t i) { return run.input(i); }));
-    const std::vector<RowSteps> rows = channel_steps(steps, shape);
     ConvFinish finish{};
     finish.bias = bias.data();
     finish.addend = fusion_.add ? addend(run, shape) : nullptr;
     finish.gelu = fusion_.gelu;
-    finish.decision = &decision_;
-    finish.steps = rows.data();
-    finish.channel_steps = rows.size() > 1;
+    std::optional<Steps> steps;
+    std::vector<RowSteps> rows;
+    if (fusion_.neuron) {
+      steps.emplace(living_steps(*fusion_.neuron, 3 + fusion_.add,
+                                 [&](size_t i) { return run.input(i); }));
+      rows = channel_steps(*steps, shape);
+      finish.decision = &*decision_;
+      finish.steps = rows.data();
+      finish.channel_steps = rows.size() > 1;
+    }
     finish.values = run.output<float>(shape);
     if (shape.count() == 0) return;
     std::optional<PackedConvWeights> own;
@@ -172,16 +178,29 @@ class FloatConv : public Kernel {
   FloatFusion fusion_;
   std::string label_;
   ConvAttributes attributes_;
-  Decision decision_;
+  std::optional<Decision> decision_;
   const Kernels& kernels_ = active_kernels();
   std::optional<PackedConvWeights> weights_;
 };
 
+// The result may take the memory of the addend, as a residual that nothing else reads.
+size_t addend_in_place(int** inputs, int** outputs) {
+  static int addend = 3, result = 0;
+  *inputs = &addend;
+  *outputs = &result;
+  return 1;
+}
+
 void add_float_conv(Operations& operations, const FloatFusion& fusion) {
-  operations.push_back(std::make_unique<Operation>(
+  auto operation = std::make_unique<Operation>(
       fusion.name(), fusion.inputs(), ort::kFloat32,
       [fusion](const NodeInfo& info) { return std::make_unique<FloatConv>(fusion, info); },
-      [](Inference& inference) { infer_conv(inference, ort::kFloat32); }));
+      [](Inference& inference) { infer_conv(inference, ort::kFloat32); });
+  if (fusion.add) {
+    operation->get_may_inplace = addend_in_place;
+    operation->release_may_inplace = [](int*, int*) {};
+  }
+  operations.push_back(std::move(operation));
 }
 
 }  // namespace
@@ -190,9 +209,12 @@ void add_conv_operations(Operations& operations) {
   add_fused_operations<SpikeConv>(
       operations, "SpikeConv",
       {{ort::kUint8}, {ort::kInt8}, {ort::kFloat32}, {ort::kFloat32}}, infer_conv);
-  for (const NeuronName& neuron : neuron_names())
-    for (const bool add : {false, true})
-      for (const bool gelu : {false, true}) add_float_conv(operations, {add, gelu, &neuron});
+  for (const bool add : {false, true})
+    for (const bool gelu : {false, true}) {
+      add_float_conv(operations, {add, gelu, nullptr});
+      for (const NeuronName& neuron : neuron_names())
+        add_float_conv(operations, {add, gelu, &neuron});
+    }
 }
 
 }  // namespace snnc

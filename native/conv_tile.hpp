@@ -23,8 +23,9 @@ struct FloatProduct {
   using Input = float;
   using Weight = float;
   static constexpr int kHalves = 1;
-  static Vector load(const uint32_t* p) { return SNNC_ISA::load(reinterpret_cast<const float*>(p)); }
-  static Vector spread(const uint32_t* p) { return all(*reinterpret_cast<const float*>(p)); }
+  static Vector load(const uint32_t* p) { return reinterpret_cast<Vector>(load_words(p)); }
+  // As a word: a sum with 0, which makes a vector of a float, is not free.
+  static Vector spread(const uint32_t* p) { return reinterpret_cast<Vector>(broadcast_word(p)); }
   static Vector half(Vector x, int) { return x; }
   static Vector add(Vector sum, Vector x, Vector w) {
 #if defined(__AVX512F__)
@@ -74,6 +75,8 @@ struct TileArguments {
   size_t sum_stride;
 };
 
+// Both tiles ask for the columns of the positions that come next.
+
 // sums[row][position], kRows consecutive rows of one block.
 template <class Product, int kRows, int kVectors>
 void tile_of_rows(const TileArguments<typename Product::Sum>& t) {
@@ -85,6 +88,8 @@ void tile_of_rows(const TileArguments<typename Product::Sum>& t) {
     Vector loaded[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) loaded[v] = Product::load(x + v * kLanes);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(x + (v + kVectors) * kLanes);
 #pragma GCC unroll 2
     for (int h = 0; h < Product::kHalves; ++h, w += kLanes) {
       Vector inputs[kVectors];
@@ -113,6 +118,7 @@ void tile_of_positions(const TileArguments<typename Product::Sum>& t) {
   const uint32_t* w = t.weights;
   for (size_t k = 0; k < t.depth; ++k) {
     const uint32_t* x = t.columns + t.offsets[k];
+    __builtin_prefetch(x + 2 * kPositions);
 #pragma GCC unroll 2
     for (int h = 0; h < Product::kHalves; ++h, w += kLanes) {
       Vector weights[kBlocks];
