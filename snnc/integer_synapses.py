@@ -9,7 +9,8 @@ from snnc.coverage import shapes_at
 from snnc.data import Feeds
 from snnc.energy import classify, shaped_values
 from snnc.ir.graph import Graph
-from snnc.ir.node import Op
+from snnc.ir.ops import multiplied
+from snnc.ir.weights import quantized
 from snnc.passes.integer_weights import integer_layers, is_product
 from snnc.synapses import macs
 
@@ -53,7 +54,7 @@ def integer_synapses(
     layers, products, floats, integer = [], [], [], set()
     for op, kind in classify(graph):
         name = op.loc.names[0]
-        if _has_integers(graph, op):
+        if any(quantized(graph, v) is not None for v in multiplied(op)):
             layers.append(name)
             integer.add(op.outputs[0])
         elif is_product(graph, op):
@@ -63,13 +64,6 @@ def integer_synapses(
             floats.append(FloatLayer(name, why.get(op.outputs[0], kind)))
     share = _share(graph, sample, integer)
     return IntegerSynapses(tuple(layers), tuple(products), tuple(floats), share, agreement)
-
-
-def _has_integers(graph: Graph, op: Op) -> bool:
-    """Whether the weights of an operation are 8-bit integers with a scale."""
-    sources = (graph.op(v, "DequantizeLinear") for v in op.inputs[:2])
-    stored = (graph.consts.get(source.inputs[0]) for source in sources if source is not None)
-    return any(array is not None and array.dtype == "int8" for array in stored)
 
 
 def _share(graph: Graph, sample: Feeds, integer: set[str]) -> float | None:

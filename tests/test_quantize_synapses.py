@@ -429,3 +429,15 @@ def test_a_network_that_loses_by_integer_weights_says_so(
         replace(report.integer, agreement=0.5),
     )
     assert any("the integer weights bring the argmax agreement" in line for line in found)
+
+
+def test_every_site_of_an_integer_network_can_be_measured(
+    integer: Callable[[str], snnc.SpikingNetwork],
+) -> None:
+    network = integer("digits_vit")
+    found = snnc.diagnose(network.ann, network.graph, held_out_path("digits_vit"), limit=16)
+    assert len(found.sites) == 25
+    name = next(n for n, a in network.ann.consts.items() if a.ndim == 2 and a.size > 1000)
+    other = {**network.ann.consts, name: -network.ann.consts[name]}
+    with pytest.raises(snnc.CompileError, match="weights of"):
+        snnc.diagnose(replace(network.ann, consts=other), network.graph, np.zeros((1, 1, 8, 8)))

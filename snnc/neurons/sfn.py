@@ -122,25 +122,18 @@ class SFN(NeuronModel):
         return wider if self.levels == "dense" and wider.top > self.top else None
 
     def at_most(self, count: int) -> SFN:
+        """Dense levels beyond M = 8 are refused: at no site would the next ones exist."""
         if self.top <= count:
             return self
-        if self.levels not in WITHOUT_GAPS:
-            raise CompileError(
-                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
-                f"spike counts up to {count}",
-                help=f"a smaller M ({self._largest_m(count)}), dense levels, or float synapses",
-            )
-        if replace(self, M=self.M - 1, limit=0).top >= LARGEST_COUNT["positive"]:
-            raise CompileError(
-                f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take "
-                f"spike counts up to {LARGEST_COUNT['positive']}",
-                help="leave M out: every level that fits is taken; or float synapses",
-            )
-        return replace(self, limit=count)
-
-    def _largest_m(self, count: int) -> int:
-        fitting = (m for m in range(self.M, 0, -1) if replace(self, M=m).top <= count)
-        return next(fitting, 1)
+        if self.levels in WITHOUT_GAPS and self.top < 2 * LARGEST_COUNT["positive"]:
+            return replace(self, limit=count)
+        fitting = (m for m in range(1, self.M) if replace(self, M=m).top <= count)
+        other = "no M of your own" if self.levels in WITHOUT_GAPS else "dense levels"
+        raise CompileError(
+            f"{self.levels} levels of M = {self.M} reach {self.top}, integer synapses take spike "
+            f"counts up to {count}",
+            help=f"take M = {max(fitting, default=1)}, {other}, or float synapses",
+        )
 
     def bounded(self, bound: float) -> SFN:
         return replace(self, bound=float(np.float32(bound)))
@@ -253,7 +246,7 @@ _SIDE = """{sign}_raw = Div (two, {sign})
            {sign}_step = Where ({sign}_dead, zero, {size})"""
 
 _CAPPED = """bound = Constant <value_float: float = @bound> ()
-             u = Clip (x, , bound)"""
+             u = Min (x, bound)"""
 
 _DRIVE: dict[Sides, str] = {
     "both": """minus_inverse = Neg (negative_inverse)
