@@ -101,17 +101,19 @@ class EnergyMeter:
         self._graph = graph
         self._layers = [_Counter(graph, op, kind) for op, kind in classify(graph)]
         self._active = {n.outputs[0]: [0.0, 0.0, 0.0] for n in graph.neurons}
-        self.taps = tuple(n.outputs[0] for n in graph.neurons)
+        streams = [v for counter in self._layers for v in counter.streams]
+        self.taps = tuple(dict.fromkeys([*self._active, *streams]))
         self.shapes_of = tuple(dict.fromkeys(v for c in self._layers for v in c.shaped))
         self.samples = 0
 
     def update(self, values: Mapping[str, Array], samples: int) -> None:
         """Adds a batch of `samples` samples, run with the meter's taps."""
         counts = {}
-        for neuron in self._graph.neurons:
-            out = neuron.outputs[0]
-            counts[out] = spike_counts(self._graph, neuron, values[out])
-            sums = self._active[out]
+        for value in self.taps:
+            neuron = self._graph.producer[neuron_behind(self._graph, value) or value]
+            if isinstance(neuron, Neuron):
+                counts[value] = spike_counts(self._graph, neuron, values[value])
+        for out, sums in self._active.items():
             sums[0] += float(counts[out].sum(dtype=np.float64))
             sums[1] += float(np.count_nonzero(counts[out]))
             sums[2] += counts[out].size
@@ -169,8 +171,9 @@ class _Counter:
     def __init__(self, graph: Graph, op: Op, kind: Kind) -> None:
         self._graph, self._op, self._kind = graph, op, kind
         self.shaped = tuple(v for v in (*multiplied(op), op.outputs[0]) if v in graph.types)
-        behind = (neuron_behind(graph, v) for v in multiplied(op))
+        behind = (_stream(graph, v) for v in multiplied(op))
         self._spiking = {place: source for place, source in enumerate(behind) if source}
+        self.streams = tuple(self._spiking.values())
         self._macs = 0.0
         self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
 
@@ -230,6 +233,20 @@ def neuron_behind(graph: Graph, value: str) -> str | None:
             return value
         value = node.inputs[0]
     return None
+
+
+_ORDERED = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+"""Operations that leave the order of the entries as it is."""
+
+
+def _stream(graph: Graph, value: str) -> str | None:
+    """The value with the spikes of an operand in the operand's order, as near to the neurons as
+    that is so; None if the operand holds no spikes."""
+    if neuron_behind(graph, value) is None:
+        return None
+    while (op := graph.op(value, *_ORDERED)) is not None:
+        value = op.inputs[0]
+    return value
 
 
 def _weighted(count: Array, fan: Array | float) -> float:

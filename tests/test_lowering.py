@@ -405,6 +405,11 @@ def test_neurons_move_before_layout_and_keep_their_names() -> None:
     feeds = integer_network("attention")[1]
     found, wanted = (Session(g, optimize=False).run(feeds)["y"] for g in (hoisted, graph))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    samples = samples_of(dict(feeds), graph)
+    mine, theirs = (measure(g, samples).energy() for g in (hoisted, graph))
+    assert [(x.name, x.macs, x.events) for x in mine.layers] == [
+        (x.name, x.macs, x.events) for x in theirs.layers
+    ]
 
 
 @pytest.mark.parametrize("name", ["SpikeLinearTanh", "SpikeTensor", "SfnDenseNearestBothTwice"])

@@ -15,7 +15,7 @@ from snnc.ir.node import Array, Attribute, Coding, Neuron, Node, Op
 from snnc.ir.ops import SHAPE_ONLY
 
 BUSIEST = 0.4
-"""Share of neurons that fire up to which skipping the weights of silent ones pays (measured)."""
+"""Share of neurons that fire, up to which layers on one row skip the weights of silent ones."""
 
 
 def fuse_float_convolutions(graph: Graph) -> Graph:

@@ -59,11 +59,9 @@ def _with_addend(graph: Graph, node: Op, value: str, made: Composed) -> Op | Non
     if node.op_type != "Add" or made.gelu or made.add or node.inputs[0] == node.inputs[1]:
         return None
     addend = node.inputs[1 - node.inputs.index(value)]
-    return (
-        _extended(node, replace(made, add=True), (addend,))
-        if same_type(graph, addend, node.outputs[0], value)
-        else None
-    )
+    if not same_type(graph, addend, node.outputs[0], value):
+        return None
+    return _extended(node, replace(made, add=True), (addend,))
 
 
 def same_type(graph: Graph, *values: str) -> bool:
