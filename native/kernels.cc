@@ -1,6 +1,9 @@
 // The kernels of one instruction set; compiled once for each, with SNNC_ISA as its name.
 #include "kernels.hpp"
 
+#include "events.hpp"
+#include "float_linear.hpp"
+#include "linear.hpp"
 #include "neuron.hpp"
 
 #define SNNC_TEXT(x) #x
@@ -14,6 +17,8 @@ const Kernels kernels = {
     SNNC_NAME(SNNC_ISA),
     fire_row<float>,
     fire_row<uint8_t>,
+    {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
+     multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
 };
 
 }  // namespace SNNC_ISA

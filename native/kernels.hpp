@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "linear_kernels.hpp"
+
 namespace snnc {
 
 enum class LevelSet { kContiguous, kDoublingNearest, kDoublingEq11 };
@@ -32,6 +34,7 @@ struct Kernels {
   const char* name;
   void (*fire_floats)(const float* x, float* y, size_t n, const RowSteps&, const Decision&);
   void (*fire_counts)(const float* x, uint8_t* y, size_t n, const RowSteps&, const Decision&);
+  LinearKernels linear;
 };
 
 // The best kernels for this processor, or those that select_kernels chose.

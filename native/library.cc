@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "linear_ops.hpp"
 #include "neuron_ops.hpp"
 
 namespace snnc {
@@ -72,6 +73,9 @@ std::atomic<const Kernels*>& active() {
 Operations make_operations() {
   Operations operations;
   add_neuron_operations(operations);
+  add_linear_operations(operations);
+  add_float_linear_operations(operations);
+  add_matmul_operations(operations);
   return operations;
 }
 

@@ -212,7 +212,12 @@ def _functions(graph: Graph) -> Iterable[onnx.FunctionProto]:
 def function_proto(function: Function, attributes: tuple[str, ...] = ()) -> onnx.FunctionProto:
     """A function of domain ai.snnc from the text of its body."""
     declared = f"<{', '.join(attributes)}>" if attributes else ""
-    return parser.parse_function(
+    proto = parser.parse_function(
         f'<opset_import: ["" : {OPSET}, "{DOMAIN}" : 1], domain: "{DOMAIN}">\n'
         f"{function.name} {declared} ({', '.join(function.inputs)}) => (y) {{\n{function.body}\n}}"
     )
+    arity = {called.name: len(called.inputs) for called in function.calls}
+    for node in proto.node:
+        if node.domain == DOMAIN:  # the parser drops absent inputs at the end
+            node.input.extend([""] * (arity[node.op_type] - len(node.input)))
+    return proto

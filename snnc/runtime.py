@@ -27,6 +27,9 @@ __all__ = [
 
 _FATAL_ONLY = 4
 
+_AS_WRITTEN = "session.disable_quant_qdq"
+"""Else onnxruntime rounds the other operand of DequantizeLinear and MatMul to 8 bits as well."""
+
 
 def onnxruntime_version() -> str:
     """The version of onnxruntime that runs the networks."""
@@ -112,6 +115,7 @@ def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
 def _options(optimize: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY  # errors are raised, and said once
+    options.add_session_config_entry(_AS_WRITTEN, "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options

@@ -11,8 +11,8 @@ import numpy as np
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Neuron, Node, Op, Site
-from snnc.ir.ops import multiplied, operands
-from snnc.ir.weights import quantized
+from snnc.ir.ops import PERMUTING, multiplied, operands
+from snnc.ir.weights import quantized, weight
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import run_passes
@@ -98,10 +98,14 @@ def _as_read_by(snn: Graph, sited: Graph) -> Callable[[Node], Replacement | None
 
 
 def _spikes_of(snn: Graph, neuron: Neuron) -> str:
-    """The value that layers read: behind a Cast where activations are not float32."""
-    reader = snn.only_reader(neuron.outputs[0])
-    casted = isinstance(reader, Op) and reader.op_type == "Cast"
-    return reader.outputs[0] if reader is not None and casted else neuron.outputs[0]
+    """The value that layers read: behind a Cast where activations are not float32, and behind the
+    layout that a neuron was moved in front of when the network was written."""
+    value = neuron.outputs[0]
+    while isinstance(reader := snn.only_reader(value), Op):
+        if reader.op_type not in PERMUTING | {"Cast"} or reader.inputs[0] != value:
+            break
+        value = reader.outputs[0]
+    return value
 
 
 ROUNDED = 0.1
@@ -109,21 +113,30 @@ ROUNDED = 0.1
 
 
 def _same_weights(mine: Graph, op: Op, theirs: Graph, other: Op) -> bool:
-    pairs = zip(op.inputs, other.inputs, strict=False)
-    return len(op.inputs) == len(other.inputs) and all(
-        _same_constant(mine.consts.get(a), theirs, b) for a, b in pairs
+    pairs = list(zip(multiplied(op), multiplied(other), strict=False))
+    return len(multiplied(op)) == len(multiplied(other)) and all(
+        _alike(_matrix(mine, op, a), _matrix(theirs, other, b), quantized(theirs, b) is not None)
+        for a, b in pairs
     )
 
 
-def _same_constant(array: Array | None, theirs: Graph, value: str) -> bool:
-    """Whether a value of the other graph holds the array, rounded perhaps, or both are computed."""
-    rounded = quantized(theirs, value)
-    other = theirs.consts.get(value) if rounded is None else rounded.array
-    if array is None or other is None or array.shape != other.shape:
-        return array is other
-    if rounded is None:
-        return np.array_equal(array, other)
-    return bool(np.linalg.norm(array - other) <= ROUNDED * np.linalg.norm(array))
+def _matrix(graph: Graph, op: Op, value: str) -> Array | None:
+    """Constant weights in the one form that a layer of matrices has when it is read again."""
+    array = weight(graph, value)
+    if array is None or op.op_type != "Gemm":
+        return array
+    turned = array.T if op.integer("transB", 0) else array
+    return np.asarray(turned * np.float32(op.attrs.get("alpha", 1.0)))  # type: ignore[arg-type, operator]
+
+
+def _alike(mine: Array | None, theirs: Array | None, rounded: bool) -> bool:
+    """Whether weights are the same, or those that were rounded to 8 bits."""
+    if mine is None or theirs is None:
+        return mine is theirs
+    if not rounded or mine.shape != theirs.shape:
+        return np.array_equal(mine, theirs)
+    distance = np.linalg.norm(np.asarray(theirs - mine, np.float64))
+    return bool(distance <= ROUNDED * np.linalg.norm(np.asarray(mine, np.float64)))
 
 
 def _unrelated(ann: Graph, snn: Graph, why: str) -> CompileError:

@@ -11,6 +11,7 @@ import pytest
 
 import snnc
 from snnc.backends.onnx_model import save_onnx
+from snnc.ir.node import Node, Op
 from snnc.ir.parse import parse_graph
 from snnc.ir.text import format_graph
 from snnc.runtime import Session
@@ -49,7 +50,8 @@ def test_it_passes_the_checker_and_old_runtimes_can_load_it(saved: tuple[str, Pa
     assert model.ir_version <= 10
     assert {o.domain: o.version for o in model.opset_import}[""] <= 21
     assert {o.version for o in model.opset_import if o.domain == "ai.snnc"} == {1}
-    own = {node.op_type for node in model.graph.node if node.domain == "ai.snnc"}
+    inside = [node for function in model.functions for node in function.node]
+    own = {n.op_type for n in (*model.graph.node, *inside) if n.domain == "ai.snnc"}
     assert own
     assert own == {f.name for f in model.functions if f.domain == "ai.snnc"}
     standard = {schema.name for schema in onnx.defs.get_all_schemas()}
@@ -74,10 +76,19 @@ def test_the_frontend_reads_back_what_was_written(
     name, path = saved
     graph = compiled(name).graph
     again = snnc.load(path)
-    assert again.nodes == graph.nodes
     assert again.source == path.name
-    assert replace(again, source=graph.source) == graph
     assert parse_graph(format_graph(again), again.consts) == again
+    same = [[replace(g, source="", nodes=tuple(map(plain, g.nodes)))] for g in (again, graph)]
+    assert same[0] == same[1]
+
+
+def plain(node: Node) -> Node:
+    """A node without attributes that have their default, and with the operands of a sum sorted."""
+    if not isinstance(node, Op):
+        return node
+    attrs = {key: value for key, value in node.attrs.items() if value != "NOTSET"}
+    inputs = tuple(sorted(node.inputs)) if node.op_type == "Add" else node.inputs
+    return replace(node, attrs=attrs, inputs=inputs)
 
 
 def test_the_original_is_never_touched(compiled: Compiled, tmp_path: Path) -> None:

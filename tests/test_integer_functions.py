@@ -29,6 +29,7 @@ def operation(
 ) -> Graph:
     """A network of one operation. feeds: its inputs at run time."""
     inputs = tuple(v if v in feeds or v in consts else "" for v in made.inputs)
+    assert set(consts) <= set(inputs)
     attrs = dict(attrs)
     if made.neuron is not None:
         attrs |= neuron_attributes(Neuron(("y",), ("x", "", ""), LOC, made.neuron))
@@ -252,16 +253,17 @@ def test_what_is_fused_behind_a_drive(made: Composed) -> None:
     np.testing.assert_array_equal(run(made, feeds, consts, {"zero_point": 128}), wanted)
 
 
-def test_a_float_convolution_with_its_neuron() -> None:
+@pytest.mark.parametrize("sides", SIDES)
+def test_a_float_convolution_with_its_neuron(sides: Sides) -> None:
     rng = np.random.default_rng(5)
     model, step = SFN(M=8), 0.1
-    made = Composed("FloatConv", True, False, model, "positive")
+    made = Composed("FloatConv", True, False, model, sides)
     feeds = {"x": rng.normal(size=(2, 3, 6, 6)).astype(np.float32)}
     feeds["addend"] = rng.normal(size=(2, 4, 6, 6)).astype(np.float32)
     consts = {
         "w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
         "bias": rng.normal(size=4).astype(np.float32),
-        "positive": np.array(step, np.float32),
+        **steps_of(sides, step, step),
     }
     attrs: dict[str, Attribute] = {
         "strides": (1, 1),
@@ -273,7 +275,8 @@ def test_a_float_convolution_with_its_neuron() -> None:
     driven = convolution(feeds["x"].astype(np.float64), consts["w"].astype(np.float64), attrs)
     driven = np.asarray(driven + consts["bias"][:, None, None] + feeds["addend"])
     near: Array = np.abs(driven / step - np.floor(driven / step) - 0.5) < 1e-4
-    wanted = model.step(driven.astype(np.float32), step)
+    steps = (step if sides in (sign, "both") else 0.0 for sign in ("positive", "negative"))
+    wanted = model.step(np.asarray(driven, np.float32), *steps)
     np.testing.assert_allclose(found[~near], wanted[~near], rtol=1e-6)
     assert near.mean() < 0.01
 

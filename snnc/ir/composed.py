@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import get_args
 
 from snnc.ir.graph import DOMAIN
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
-from snnc.ir.node import Activity, Attribute, Neuron, Op, Sides, sides_of
+from snnc.ir.node import Activity, Attribute, Neuron, Op, Sides
 
 PARTS = "parts"
 """Attribute: for each operation of the network that this one does the work of, in order, the value
@@ -47,11 +48,23 @@ class Composed:
         return name + functions(self.sides)[0]
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """Formal names of the thresholds: behind a drive those of living branches only, since
+        onnxruntime 1.20 crashes on shape inference with absent inputs."""
+        if self.neuron is None:
+            return ()
+        both = ("positive", "negative")
+        return tuple(s for s in both if not self.drive or self.sides in (s, "both"))
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Formal names of the inputs."""
         drive = DRIVES[self.drive] if self.drive else ("x",)
-        steps = ("positive", "negative") if self.neuron is not None else ()
-        return (*drive, *(("addend",) if self.add else ()), *steps)
+        return (*drive, *(("addend",) if self.add else ()), *self.steps)
+
+    def named(self, op: Op) -> dict[str, str]:
+        """The inputs of an operation by formal name, absent ones left out."""
+        return {key: v for key, v in zip(self.inputs, op.inputs, strict=False) if v}
 
 
 def is_drive(name: str) -> bool:
@@ -67,21 +80,25 @@ def composed(op: Op) -> Composed | None:
     if domain != DOMAIN or found is None:
         return None
     drive, add, gelu, neuron, count = found.groups()
-    made = Composed(drive, bool(add), bool(gelu))
+    made = Composed(drive, bool(add), bool(gelu), count=bool(count))
+    candidates = [made]
     if neuron:
-        kind, steps = str(op.attrs.get("model")), len(made.inputs)
+        kind = str(op.attrs.get("model"))
         if kind not in neuron_models():
             return None
         parameters = {k: v for k, v in op.attrs.items() if k in _fields(neuron_models()[kind])}
-        positive, negative = (*op.inputs[steps:], "", "")[:2]
-        made = replace(
-            made,
-            neuron=make_neuron(kind, **parameters),  # type: ignore[arg-type]
-            sides=sides_of(bool(positive), bool(negative)),
-            count=bool(count),
-        )
-    known = (drive or neuron) and made.name == name and len(op.inputs) <= len(made.inputs)
-    return made if known else None
+        model = make_neuron(kind, **parameters)  # type: ignore[arg-type]
+        candidates = [replace(made, neuron=model, sides=sides) for sides in get_args(Sides)]
+    fitting = (c for c in candidates if c.name == name and _reads(c, op.inputs))
+    return next(fitting, None) if drive or neuron else None
+
+
+def _reads(made: Composed, inputs: tuple[str, ...]) -> bool:
+    """Whether the inputs are those of an operation that is made so."""
+    dead = {"positive": ("negative", "silent"), "negative": ("positive", "silent")}
+    wanted = [made.sides not in dead.get(formal, ()) for formal in made.inputs]
+    given = [bool(v) for v in inputs]
+    return given + [False] * (len(wanted) - len(given)) == wanted
 
 
 def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:

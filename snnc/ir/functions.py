@@ -69,7 +69,8 @@ def _function(made: Composed) -> Function:
         value = "activated"
     if made.neuron is not None:
         neuron = _neuron(made.neuron, made.sides, made.count)
-        lines.append(f"fired = {neuron.call(value, 'positive', 'negative')}")
+        steps = (step if step in made.steps else "" for step in neuron.inputs[1:])
+        lines.append(f"fired = {neuron.call(value, *steps)}")
         calls.append(neuron)
         value = "fired"
     lines.append(f"y = Identity ({value})")

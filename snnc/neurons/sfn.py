@@ -154,8 +154,7 @@ class SFN(NeuronModel):
     def count_function(self, sides: Sides) -> tuple[str, str]:
         name = f"{self._name(sides)}Count"
         if sides == "silent":
-            zeros = "ConstantOfShape <value: tensor = uint8[1] {0}>"
-            return name, f"shape = Shape (x)\n y = {zeros} (shape)"
+            return name, "s = Shape (x)\n y = ConstantOfShape <value: tensor = uint8[1] {0}> (s)"
         counted = _COUNT.format(zero_point=float(ZERO_POINT[sides]))
         return name, "\n".join([self._body(sides, "one", "counted"), counted])
 
@@ -163,16 +162,13 @@ class SFN(NeuronModel):
         return self.levels == "dense" and sides in ("both", "positive")
 
     def _name(self, sides: Sides) -> str:
-        capped = "Capped" if np.isfinite(self.bound) else ""
-        limited = "Limited" if self.limit else ""
-        kind = f"{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
-        return f"Sfn{kind}{capped}{limited}"
+        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        return name + "Capped" * bool(np.isfinite(self.bound)) + "Limited" * bool(self.limit)
 
     def _body(self, sides: Sides, size: str, result: str) -> str:
         """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
-        drive = self._drive(sides, size)
-        fire = _FIRE[sides].format(y=result)
-        return "\n".join([_CONSTANTS, self._top(), drive, self._level(sides), fire])
+        parts = [_CONSTANTS, self._top(), self._drive(sides, size), self._level(sides)]
+        return "\n".join([*parts, _FIRE[sides].format(y=result)])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
@@ -250,7 +246,7 @@ _SIDE = """{sign}_raw = Div (two, {sign})
            {sign}_step = Where ({sign}_dead, zero, {size})"""
 
 _CAPPED = """bound = Constant <value_float: float = @bound> ()
-             u = Clip (x, , bound)"""
+             u = Min (x, bound)"""
 
 _DRIVE: dict[Sides, str] = {
     "both": """minus_inverse = Neg (negative_inverse)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from snnc.backends.lowering.float_layers import fuse_float_convolutions, skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
-from snnc.backends.lowering.integer import to_integers
+from snnc.backends.lowering.integer import float_weights, to_integers
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.verify import verify
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
     hoist_neurons,
     to_integers,
+    float_weights,
     fuse_behind_drives,
     fuse_float_convolutions,
     skip_silent_rows,

@@ -62,7 +62,7 @@ def _fused(
         return None
     made = Composed("FloatConv", bool(addend), False, neuron.model, neuron.sides)
     attrs: dict[str, Attribute] = {**geometry, **neuron_attributes(neuron), PARTS: parts_of(parts)}
-    inputs = (*conv.inputs[:2], bias, *addend, *neuron.inputs[1:])
+    inputs = (*conv.inputs[:2], bias, *addend, *filter(None, neuron.inputs[1:]))
     op = Op(neuron.outputs, inputs, together(parts), f"{DOMAIN}.{made.name}", attrs)
     return Replacement((op,), {}, consts)
 
@@ -74,7 +74,7 @@ def _bias(
     array: Array | None = np.zeros(size, np.float32)
     if len(op.inputs) > 2 and op.inputs[2]:
         array = vector(graph, op.inputs[2], size, rank)
-        if array is graph.consts.get(op.inputs[2]) and factor == 1.0:
+        if array is not None and graph.consts[op.inputs[2]].shape == (size,) and factor == 1.0:
             return op.inputs[2], {}
     if array is None:
         return "", {}

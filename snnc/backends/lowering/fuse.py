@@ -85,4 +85,4 @@ def _with_neuron(graph: Graph, node: Op, value: str, made: Composed) -> Op | Non
     if own is None or own.drive or own.neuron is None or not own.neuron.fuses(own.sides):
         return None
     fused = replace(made, neuron=own.neuron, sides=own.sides, count=True)
-    return _extended(node, fused, node.inputs[1:])
+    return _extended(node, fused, tuple(filter(None, node.inputs[1:])))

@@ -21,7 +21,7 @@ from snnc.backends.lowering.product import product
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Attribute, Neuron, Node, Op
-from snnc.ir.weights import quantized_layers
+from snnc.ir.weights import quantized, quantized_layers
 
 _ZERO_POINTS = {"SpikeMatMul": ("a_zero_point", "b_zero_point")}
 
@@ -43,6 +43,16 @@ def to_integers(graph: Graph) -> Graph:
             counting[neuron.outputs[0]] = neuron
         drives[drive.result] = drive, neurons
     return graph.rewrite(_Rewriting(graph, drives, _moved(graph, counting)))
+
+
+def float_weights(graph: Graph) -> Graph:
+    """Weights of int8 that only float layers read, as numbers: onnxruntime would round the
+    activations of such layers to 8 bits."""
+    layers = quantized_layers(graph)
+    found = {v: quantized(graph, v) for layer in layers for v in layer.inputs}
+    arrays = {v: weights.array for v, weights in found.items() if weights is not None}
+    nodes = tuple(node for node in graph.nodes if node.outputs[0] not in arrays)
+    return replace(graph, nodes=nodes, consts={**graph.consts, **arrays}).pruned()
 
 
 def _drives(graph: Graph) -> Iterator[Drive]:

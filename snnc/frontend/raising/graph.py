@@ -42,9 +42,9 @@ class _Raised:
 
     def add(self, node: Node) -> None:
         """Raises one node."""
+        read = [v for v in node.inputs if v in self.counts]
         node = replace(node, inputs=tuple(self._same.get(v, v) for v in node.inputs))
         made = composed(node) if isinstance(node, Op) else None
-        read = [v for v in node.inputs if v in self.counts]
         if isinstance(node, Op) and made is not None:
             self._raise(node, made)
         elif not read:
@@ -79,13 +79,12 @@ class _Raised:
     def _raise(self, op: Op, made: Composed) -> None:
         stored = _stored_parts(op)
         behind = made.add + made.gelu + (made.neuron is not None)
-        steps = op.inputs[len(made.inputs) - 2 :] if made.neuron is not None else ()
+        named = made.named(op)
         layers: list[Layer] = []
         if made.drive:
             layers += layers_of(self._graph, op, made, self.counts, len(stored) - behind)
         if made.add:
-            addend = op.inputs[made.inputs.index("addend")]
-            layers.append(Layer("Add", (BEFORE, addend)))
+            layers.append(Layer("Add", (BEFORE, named["addend"])))
         if made.gelu:
             layers.append(Layer("Gelu", (BEFORE,)))
         places = self._places(op, stored, len(layers) + (made.neuron is not None))
@@ -93,6 +92,7 @@ class _Raised:
         for layer, (result, loc) in zip(layers, places, strict=False):
             value = self._layer(op, layer, value, result, loc)
         if made.neuron is not None:
+            steps = named.get("positive", ""), named.get("negative", "")
             self._neuron(op, made, (value, *steps), places[-1][1])
 
     def _places(self, op: Op, stored: list[tuple[str, Loc]], wanted: int) -> list[tuple[str, Loc]]:
@@ -132,7 +132,6 @@ class _Raised:
     def _neuron(self, op: Op, made: Composed, inputs: tuple[str, ...], loc: Loc) -> None:
         others = without_neuron(op.attrs)
         own = {k: v for k, v in op.attrs.items() if k not in others and k != "model"}
-        inputs = (*inputs, "", "")[:3]
         self.nodes.append(make_node(str(op.attrs["model"]), op.outputs, inputs, loc, own))
         if made.count:
             known: list[Array | None] = [self.consts.get(step) for step in inputs[1:] if step]

@@ -1,0 +1,83 @@
+#include "fused.hpp"
+
+namespace snnc {
+namespace {
+
+std::vector<Fusion> make_fusions() {
+  std::vector<const NeuronName*> neurons{nullptr};
+  for (const NeuronName& name : neuron_names())
+    if (name.levels == "Dense" && name.positive()) neurons.push_back(&name);
+  std::vector<Fusion> fusions;
+  for (const bool add : {false, true})
+    for (const bool gelu : {false, true})
+      for (const NeuronName* neuron : neurons) {
+        const std::string count = neuron ? neuron->text + "Count" : "";
+        fusions.push_back({std::string(add ? "Add" : "") + (gelu ? "Gelu" : "") + count, add, gelu,
+                           neuron});
+      }
+  return fusions;
+}
+
+}  // namespace
+
+const std::vector<Fusion>& fusions() {
+  static const std::vector<Fusion> all = make_fusions();
+  return all;
+}
+
+std::vector<Input> Fusion::inputs() const {
+  std::vector<Input> inputs;
+  if (add) inputs.push_back({ort::kFloat32});
+  if (neuron)
+    for (const Input& step : step_inputs(*neuron)) inputs.push_back(step);
+  return inputs;
+}
+
+FusedKernel::FusedKernel(const Fusion& fusion, const NodeInfo& info, size_t drive_inputs)
+    : fusion_(fusion), label_(info.label()), first_(drive_inputs) {
+  if (!fusion.neuron) return;
+  decision_ = decision_of(*fusion.neuron, info, true);
+  const size_t step = first_ + fusion.add;
+  const StepTensors tensors{info.constant(step), info.constant(step + 1)};
+  if (!tensors.positive || bool(tensors.negative) != fusion.neuron->negative()) return;
+  try {
+    constant_steps_ = single_steps(tensors);
+  } catch (const Error& error) {
+    info.refuse(error.what());
+  }
+}
+
+void FusedKernel::compute(const Run& run) const {
+  try {
+    run_drive(run);
+  } catch (const Error& error) {
+    throw Error(label_ + ": " + error.what());
+  }
+}
+
+FusedRun FusedKernel::open(const Run& run, const Shape& shape) const {
+  FusedRun fused;
+  if (fusion_.add) {
+    const Tensor addend = run.input(first_);
+    if (!(addend.shape == shape))
+      throw Error("the addend is of shape " + addend.shape.text() + ", not of the result's shape " +
+                  shape.text());
+    fused.addend = addend.as<float>();
+  }
+  if (!fusion_.neuron) {
+    fused.result = run.output<float>(shape);
+    return fused;
+  }
+  if (!constant_steps_) {
+    const size_t step = first_ + fusion_.add;
+    StepTensors tensors{run.input(step), run.optional(step + 1)};
+    if (!fusion_.neuron->negative()) tensors.negative.reset();
+    fused.own_steps = single_steps(tensors);
+  }
+  fused.steps = (constant_steps_ ? *constant_steps_ : *fused.own_steps).row(0, false);
+  fused.decision = &*decision_;
+  fused.result = run.output<uint8_t>(shape);
+  return fused;
+}
+
+}  // namespace snnc

@@ -1,0 +1,31 @@
+// Products of spike counts with int8 columns, as blocks of tiles.
+#pragma once
+
+#include <algorithm>
+
+#include "linear_finish.hpp"
+#include "panels.hpp"
+
+namespace snnc {
+namespace SNNC_ISA {
+
+inline void multiply(const ByteRows& rows, const BytePanels& panels, size_t first, size_t last,
+                     const LinearFinish& f, size_t row) {
+  static constexpr int32_t kNone[kTileRows] = {};
+  const size_t words = words_of(rows.k), tiles = (rows.count + kTileRows - 1) / kTileRows;
+  alignas(kVectorBytes) int32_t sums[kTileRows * kTileColumns];
+  for (size_t panel = first; panel < last; ++panel) {
+    const size_t column = panel * kTileColumns;
+    const size_t columns = std::min<size_t>(kTileColumns, f.columns - column);
+    for (size_t tile = 0; tile < tiles; ++tile) {
+      const size_t begin = rows.count * tile / tiles, end = rows.count * (tile + 1) / tiles;
+      tile_i8(end - begin, rows.data + begin * rows.stride, rows.stride,
+              panels.data + panel * panel_bytes(rows.k), words,
+              rows.start ? rows.start + begin : kNone, panels.start + column, sums);
+      finish<int32_t>({sums, kTileColumns, end - begin, columns, row + begin, column}, f);
+    }
+  }
+}
+
+}  // namespace SNNC_ISA
+}  // namespace snnc

@@ -1,0 +1,12 @@
+// The operations SpikeLinear, FloatLinear and SpikeMatMul with all that may be fused behind them.
+#pragma once
+
+#include "op.hpp"
+
+namespace snnc {
+
+void add_linear_operations(Operations& operations);
+void add_float_linear_operations(Operations& operations);
+void add_matmul_operations(Operations& operations);
+
+}  // namespace snnc

@@ -1,0 +1,59 @@
+// What the operations that multiply matrices share: how work is cut, packed columns, finishes.
+#pragma once
+
+#include "fused.hpp"
+
+namespace snnc {
+
+// A part [begin, end) of a range.
+struct Part {
+  size_t begin, end;
+  size_t size() const { return end - begin; }
+};
+
+// The i-th of `parts` parts of [0, count), none empty where parts <= count.
+inline Part part_of(size_t count, size_t parts, size_t i) {
+  return {count * i / parts, count * (i + 1) / parts};
+}
+
+inline size_t panels_of(const LinearKernels& kernels, size_t columns) {
+  return (columns + kernels.tile_columns - 1) / kernels.tile_columns;
+}
+
+// A product of packed rows and panels, cut into tasks: tasks of the same rows follow each other,
+// so that these stay in the cache while panels pass.
+struct ProductGrid {
+  size_t row_parts, panel_parts;
+  ProductGrid(const LinearKernels& kernels, size_t rows, size_t k, size_t columns);
+  size_t tasks() const { return row_parts * panel_parts; }
+};
+
+// Columns that each task takes where weights are read as they lie; bytes: of a column that is read.
+size_t columns_of_task(size_t bytes);
+
+// Numbers of columns, with the padding that kernels read.
+class ColumnValues {
+ public:
+  // One number for all columns, or one for each.
+  ColumnValues(const Tensor& tensor, size_t columns, const char* what);
+  const float* data() const { return values_.data(); }
+  size_t columns() const { return values_.size() - kColumnPadding; }
+
+ private:
+  std::vector<float> values_;
+};
+
+// Refuses weights that are no matrix [K, N].
+void check_weights(const Shape& w);
+
+// Shape of x [..., K] times w [K, N]; refuses what does not fit.
+Shape linear_shape(const Shape& x, const Shape& w);
+void infer_linear(Inference& inference, ort::ElementType type);
+
+LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
+                       const float* bias, bool gelu);
+
+// Zero point of counts as bytes: 0 or 128.
+uint8_t zero_point_of(const NodeInfo& info, const char* attribute);
+
+}  // namespace snnc
