@@ -17,6 +17,9 @@ from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.pipeline import run_passes
 
+ROUNDED = 0.1
+"""Relative distance of weights and the integers that stand for them, at most."""
+
 
 def site_names(graph: Graph) -> dict[str, str]:
     """A name for every site, by its output: the original node that computes the activation.
