@@ -12,8 +12,8 @@ struct RowSteps;
 // Arrays with one entry a column hold this many more than there are columns, for whole vectors.
 constexpr size_t kColumnPadding = 64;
 
-// What becomes of a sum: y = sum [* scale] + bias [+ addend], [Gelu], then a neuron if there is one.
-// Places are those of the whole result, [rows][columns].
+// What becomes of a sum: y = sum [* scale] + bias [+ addend], [Gelu], then a neuron if there is
+// one. Places are those of the whole result, [rows][columns].
 struct LinearFinish {
   size_t columns;
   const float* scale;        // of each column, for integer sums

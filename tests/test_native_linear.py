@@ -145,7 +145,7 @@ def linear_drive(values: Mapping[str, Array], zero_point: int) -> Array:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     rows=st.integers(1, 40),
     k=st.integers(0, 150),
@@ -244,7 +244,7 @@ def test_what_is_fused_is_numpy_op_by_op(neuron: Any, add: bool, with_gelu: bool
 BATCHES = [((), ()), ((3,), (3,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((1,), (4,)), ((4,), (1,))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     batches=st.sampled_from(BATCHES),
     sizes=st.tuples(st.integers(1, 30), st.integers(0, 70), st.integers(1, 70)),
