@@ -169,19 +169,21 @@ def _bottleneck(b: Builder, x: str, channels: int, inner: int, stride: int, proj
 
 # Perceptron whose hidden layers are mostly silent -----------------------------------------------
 
-LAYERS, UNITS = 3, 4096
+PIXELS, LAYERS, UNITS = 784, 3, 4096
 
 
 def sparse_mlp(path: Path, zeros: float) -> Path:
-    """Three layers of 4,096, a share `zeros` of whose hidden units is 0 on `mlp_inputs`.
+    """784 inputs and three layers of 4,096, a share `zeros` of whose hidden units is 0 on
+    `mlp_inputs`, for one sample at a time.
 
     Each unit's bias is minus the quantile of its drive there, so that the share holds unit by unit.
     """
     b = Builder(seed=3)
     name, values = "input", mlp_inputs(64)
     for layer in range(LAYERS):
-        deviation = float((UNITS * np.mean(values**2)) ** -0.5)
-        weights = b.rng.standard_normal((UNITS, UNITS), np.float32) * np.float32(deviation)
+        deviation = float((values.shape[1] * np.mean(values**2)) ** -0.5)
+        weights = b.rng.standard_normal((values.shape[1], UNITS), np.float32)
+        weights *= np.float32(deviation)
         drive = values @ weights
         last = layer == LAYERS - 1
         bias = np.zeros(UNITS) if last else -np.quantile(drive, zeros, axis=0)
@@ -189,13 +191,13 @@ def sparse_mlp(path: Path, zeros: float) -> Path:
         if not last:
             name = b.op("Relu", name)
         values = np.maximum(drive + bias, 0).astype(np.float32)
-    return b.save(path, {"input": ("N", UNITS)}, name, UNITS)
+    return b.save(path, {"input": (1, PIXELS)}, name, UNITS)
 
 
 def mlp_inputs(count: int) -> Array:
-    """Inputs of `sparse_mlp`, half of them zero as after a Relu: [count, 4096]."""
+    """Inputs of `sparse_mlp`, half of them zero as after a Relu: [count, 784]."""
     rng = np.random.default_rng(4)
-    return np.maximum(rng.standard_normal((count, UNITS), np.float32), 0)
+    return np.maximum(rng.standard_normal((count, PIXELS), np.float32), 0)
 
 
 def images(count: int) -> Array:
