@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from snnc.backends.lowering import lower
 from snnc.backends.onnx_model import save_onnx
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, Progress, with_scale
 from snnc.compile_report import CompileReport, warnings_of
@@ -64,7 +65,7 @@ class SpikingNetwork:
 
     def run(self, data: Source) -> dict[str, Array]:
         """Every output for all samples of `data`, by name."""
-        return run(self.graph, samples_of(data, self.graph))
+        return run(lower(self.graph), samples_of(data, self.graph))
 
     def evaluate(self, data: Source, output: str | None = None) -> Evaluation:
         """The spiking network beside its ANN on `data` (labels under the key 'labels')."""

@@ -23,7 +23,7 @@ from snnc.kernels import (
     kernel_library,
     using_instruction_set,
 )
-from tests.conftest import compiled_network, held_out_path
+from tests.conftest import calibration_path, compiled_network, held_out_path, model_path
 
 LIBRARY = kernel_library()
 needs_library = pytest.mark.skipif(
@@ -225,6 +225,26 @@ def test_sessions_made_and_run_by_eight_threads_at_once() -> None:
 
     def work(_: int) -> bool:
         return all(fire(model, x).tobytes() == expected for _ in range(5))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_vit"])
+def test_integer_networks_in_eight_threads_at_once(name: str, tmp_path: Path) -> None:
+    """Sessions of their own and one that all share, each with two threads of onnxruntime's."""
+    data = calibration_path(name)
+    snnc.compile(model_path(name), synapses="int8", scale=0.1, calibration=data).save(
+        tmp_path / "a.onnx"
+    )
+    x = np.load(held_out_path(name))["input"][:16]
+    shared = snnc.session(tmp_path / "a.onnx", threads=2)
+    expected = shared.run(None, {"input": x})[0].tobytes()
+
+    def work(_: int) -> bool:
+        own = snnc.session(tmp_path / "a.onnx", threads=2)
+        return all(s.run(None, {"input": x})[0].tobytes() == expected for s in (own, shared) * 3)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))

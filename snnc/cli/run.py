@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from snnc.backends.lowering import lower
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.data import samples_of
 from snnc.evaluation import run
@@ -40,7 +41,7 @@ def run_command(file: Path, data: Path, out: Path, as_json: bool) -> None:
     graph = load(file)
     samples = samples_of(data, graph)
     with Progress() as progress:
-        outputs = run(graph, samples, progress.phase("running", samples.count))
+        outputs = run(lower(graph), samples, progress.phase("running", samples.count))
     with replacing(out) as directory:
         write_npz(directory / out.name, outputs)
     shapes = {name: list(array.shape) for name, array in outputs.items()}
