@@ -1,4 +1,4 @@
-// The operations SpikeConv and FloatConv with all that may be fused behind them.
+// The operation SpikeConv with all that may be fused behind it.
 #pragma once
 
 #include "op.hpp"

@@ -1,13 +1,12 @@
-// A convolution as its kernels see it: geometry, the work it is cut into, what follows the sums.
+// A channels-last convolution as its kernels see it: rows are output positions.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-namespace snnc {
+#include "linear_kernels.hpp"
 
-struct Decision;
-struct RowSteps;
+namespace snnc {
 
 // Sizes of one axis in space.
 struct ConvAxis {
@@ -18,52 +17,49 @@ struct ConvAxis {
 struct ConvShape {
   size_t batch, groups, channels, outputs;
   ConvAxis y, x;
-  size_t input_area() const { return y.input * x.input; }
-  size_t output_area() const { return y.output * x.output; }
-  bool padded() const;  // whether inputs outside the map are read
-  // Whether the columns of a position are the input itself.
+
+  size_t positions() const { return batch * y.output * x.output; }
+  size_t taps() const { return y.kernel * x.kernel; }
+  size_t depth() const { return taps() * channels; }  // of one row
+  bool depthwise() const { return groups > 1 && channels == 1 && outputs == 1; }
+  // Whether the input itself is the matrix of rows.
   bool pointwise() const {
-    return y.kernel * x.kernel == 1 && y.stride * x.stride == 1 && !padded();
+    const auto plain = [](const ConvAxis& a) {
+      return a.kernel == 1 && a.stride == 1 && a.input == a.output;
+    };
+    return groups == 1 && plain(y) && plain(x);
   }
 };
 
-// How the work is cut. Tasks are numbered image, group, chunk of positions, part of the channels.
-struct ConvPlan {
-  bool positions_in_lanes;  // else output channels
-  size_t chunk, chunks;     // positions of a chunk; chunks of an image
-  size_t part, parts;       // blocks of output channels of a task; tasks of a chunk
-  size_t tasks;
+// The rows of a convolution, [positions][taps][channels], to be gathered from its input
+// [batch][y][x][channels of all groups]: `channels` of them, from `channel` on.
+struct ConvRows {
+  ConvShape shape;
+  const uint8_t* x;
+  size_t channel, channels;
+  uint8_t zero_point;  // what inputs outside the map are
+
+  size_t depth() const { return shape.taps() * channels; }
 };
 
-// What becomes of a sum: y = float(sum + correction) * scale + bias [+ addend] [Gelu], then a
-// neuron if there is one. Arrays are indexed by output channel over all groups.
-struct ConvFinish {
-  const float* scale;         // none: sums are floats and bias is all that is added
-  const int32_t* correction;  // what the zero point of the inputs adds to a sum
-  const float* bias;
-  const float* addend;  // of the result's shape, or none
-  bool gelu;
-  const Decision* decision;  // or none: y is the result
-  const RowSteps* steps;     // one, or one for each output channel
-  bool channel_steps;
-  float* values;    // the result, as floats
-  uint8_t* counts;  // or as bytes
+// Weights [channels][taps] of a depthwise convolution.
+struct DepthwiseWeights {
+  const int8_t* data;
+  size_t channels, taps;
+  int32_t zero_point;  // of the inputs
 };
 
-// A convolution of one element type. Weights and images are opaque words of 4 bytes.
 struct ConvKernels {
-  size_t (*weight_words)(const ConvShape&);
-  void (*pack_weights)(const ConvShape&, const void* weights, uint32_t* packed);
-  // Words of the image that input is turned into; 0: kernels read the input itself.
-  size_t (*image_words)(const ConvShape&);
-  // One plane of the image: tasks are batch * groups * planes.
-  size_t (*image_tasks)(const ConvShape&);
-  void (*fill_image)(const ConvShape&, const void* x, uint8_t zero_point, uint32_t* image,
-                     size_t task);
-  ConvPlan (*plan)(const ConvShape&);
-  // run: a number that differs from call to call.
-  void (*run)(const ConvShape&, const ConvPlan&, const uint32_t* weights, const void* image,
-              const ConvFinish&, uint64_t run, size_t task);
+  // The rows [first, first + count), packed as by pack_rows.
+  void (*gather_rows)(const ConvRows&, size_t first, size_t count, uint8_t* packed);
+  size_t (*depthwise_bytes)(size_t channels, size_t taps);
+  void (*pack_depthwise)(const DepthwiseWeights&, uint8_t* packed);
+  // Gathered rows of all channels, from `row` of the result on. Reads up to kRowSlack bytes past
+  // the last row.
+  void (*multiply_depthwise)(const ByteRows&, size_t taps, const uint8_t* weights,
+                             const LinearFinish&, size_t row);
 };
+
+constexpr size_t kRowSlack = 64;
 
 }  // namespace snnc

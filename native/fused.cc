@@ -29,7 +29,7 @@ std::vector<Input> Fusion::inputs() const {
   std::vector<Input> inputs;
   if (add) inputs.push_back({ort::kFloat32});
   if (neuron)
-    for (const Input& step : step_inputs(*neuron)) inputs.push_back(step);
+    for (const Input& step : living_step_inputs(*neuron)) inputs.push_back(step);
   return inputs;
 }
 
@@ -37,8 +37,8 @@ FusedKernel::FusedKernel(const Fusion& fusion, const NodeInfo& info, size_t driv
     : fusion_(fusion), label_(info.label()), first_(drive_inputs) {
   if (!fusion.neuron) return;
   decision_ = decision_of(*fusion.neuron, info, true);
-  const size_t step = first_ + fusion.add;
-  const StepTensors tensors{info.constant(step), info.constant(step + 1)};
+  const StepTensors tensors = living_steps(*fusion.neuron, first_ + fusion.add,
+                                           [&](size_t i) { return info.constant(i); });
   if (!tensors.positive || bool(tensors.negative) != fusion.neuron->negative()) return;
   try {
     constant_steps_ = single_steps(tensors);
@@ -68,12 +68,9 @@ FusedRun FusedKernel::open(const Run& run, const Shape& shape) const {
     fused.result = run.output<float>(shape);
     return fused;
   }
-  if (!constant_steps_) {
-    const size_t step = first_ + fusion_.add;
-    StepTensors tensors{run.input(step), run.optional(step + 1)};
-    if (!fusion_.neuron->negative()) tensors.negative.reset();
-    fused.own_steps = single_steps(tensors);
-  }
+  if (!constant_steps_)
+    fused.own_steps = single_steps(living_steps(*fusion_.neuron, first_ + fusion_.add,
+                                                [&](size_t i) { return run.input(i); }));
   fused.steps = (constant_steps_ ? *constant_steps_ : *fused.own_steps).row(0, false);
   fused.decision = &*decision_;
   fused.result = run.output<uint8_t>(shape);

@@ -1,9 +1,10 @@
 // The kernels of one instruction set; compiled once for each, with SNNC_ISA as its name.
 #include "kernels.hpp"
 
-#include "conv.hpp"
+#include "depthwise.hpp"
 #include "events.hpp"
 #include "float_linear.hpp"
+#include "gather.hpp"
 #include "linear.hpp"
 #include "neuron.hpp"
 
@@ -20,8 +21,7 @@ const Kernels kernels = {
     fire_row<uint8_t>,
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
-    conv::conv_kernels<conv::FloatProduct>(),
-    conv::conv_kernels<conv::CountProduct>(),
+    {gather_rows, depthwise_bytes, pack_depthwise, multiply_depthwise},
 };
 
 }  // namespace SNNC_ISA

@@ -36,7 +36,7 @@ struct Kernels {
   void (*fire_floats)(const float* x, float* y, size_t n, const RowSteps&, const Decision&);
   void (*fire_counts)(const float* x, uint8_t* y, size_t n, const RowSteps&, const Decision&);
   LinearKernels linear;
-  ConvKernels float_conv, count_conv;
+  ConvKernels conv;
 };
 
 // The best kernels for this processor, or those that select_kernels chose.

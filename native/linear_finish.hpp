@@ -75,7 +75,7 @@ void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
   const Result result(f);
   for (size_t r = 0; r < block.rows; ++r) {
     const Sum* sums = block.sums + r * block.stride;
-    const size_t place = (block.row + r) * f.columns + block.column;
+    const size_t place = (block.row + r) * f.stride + block.column;
     Out* y = static_cast<Out*>(f.result) + place;
     size_t c = 0;
     for (; c + kLanes <= block.columns; c += kLanes)

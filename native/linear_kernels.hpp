@@ -13,9 +13,9 @@ struct RowSteps;
 constexpr size_t kColumnPadding = 64;
 
 // What becomes of a sum: y = sum [* scale] + bias [+ addend], [Gelu], then a neuron if there is
-// one. Places are those of the whole result, [rows][columns].
+// one. Places are those of the whole result, [rows][stride]; columns may be a part of it.
 struct LinearFinish {
-  size_t columns;
+  size_t columns, stride;
   const float* scale;        // of each column, for integer sums
   const float* bias;         // of each column; -0 adds nothing, to the bit
   const float* addend;       // of the result's shape, or none

@@ -1,9 +1,8 @@
 #include "linear_ops.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
-#include "linear_work.hpp"
+#include "packed_weights.hpp"
 
 namespace snnc {
 namespace {
@@ -12,45 +11,6 @@ constexpr size_t kPackedRows = 64;  // of one task
 constexpr size_t kEventRows = 4;
 // Weight rows that events may read, as a part of all: beyond it packed panels are faster.
 constexpr double kEventShare = 0.6;
-
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
-// Weights as panels, and what each column's sum begins with so that the zero point counts nothing.
-class PackedWeights {
- public:
-  static size_t bytes(const LinearKernels& kernels, size_t k, size_t columns) {
-    return panels_of(kernels, columns) * (kernels.panel_bytes(k) + panel_start_bytes(kernels));
-  }
-  PackedWeights(const LinearKernels& kernels, const ByteColumns& weights, uint8_t zero_point,
-                void* memory)
-      : kernels_(kernels),
-        weights_(weights),
-        zero_point_(zero_point),
-        data_(static_cast<uint8_t*>(memory)),
-        start_(reinterpret_cast<int32_t*>(data_ + panels() * kernels.panel_bytes(weights.k))) {}
-
-  size_t panels() const { return panels_of(kernels_, weights_.columns); }
-  void pack(size_t panel) const {
-    int32_t* start = start_ + panel * kernels_.tile_columns;
-    kernels_.pack_panel(weights_, panel * kernels_.tile_columns,
-                        data_ + panel * kernels_.panel_bytes(weights_.k), start);
-    for (size_t n = 0; n < kernels_.tile_columns; ++n) start[n] *= -zero_point_;
-  }
-  BytePanels get() const { return {data_, start_}; }
-
- private:
-  static size_t panel_start_bytes(const LinearKernels& kernels) {
-    return kernels.tile_columns * sizeof(int32_t);
-  }
-
-  const LinearKernels& kernels_;
-  ByteColumns weights_;
-  int32_t zero_point_;
-  uint8_t* data_;
-  int32_t* start_;
-};
 
 // y = (x - zero_point) * w * scale + bias: counts times int8 weights.
 class SpikeLinear : public FusedKernel {
@@ -82,13 +42,10 @@ class SpikeLinear : public FusedKernel {
   const LinearKernels& linear() const { return kernels_.linear; }
 
   void pack_constant(const Tensor& w) {
-    constexpr size_t kAlignment = 64;
     const ByteColumns bytes = bytes_of(w);
-    const size_t size = PackedWeights::bytes(linear(), bytes.k, bytes.columns);
-    memory_.reset(std::aligned_alloc(kAlignment, (size / kAlignment + 1) * kAlignment));
-    if (!memory_) throw std::bad_alloc();
+    memory_ = aligned_memory(PackedWeights::bytes(linear(), bytes.k, bytes.columns));
     packed_.emplace(linear(), bytes, zero_point_, memory_.get());
-    for (size_t panel = 0; panel < packed_->panels(); ++panel) packed_->pack(panel);
+    packed_->pack_all();
   }
 
   void run_drive(const Run& run) const override {
@@ -123,7 +80,6 @@ class SpikeLinear : public FusedKernel {
   void multiply_panels(const Run& run, const uint8_t* x, size_t rows, size_t k,
                        const BytePanels& panels, const LinearFinish& finish) const {
     const size_t stride = linear().row_bytes(k);
-    const ProductGrid grid(linear(), rows, k, finish.columns);
     const uint8_t* packed = x;
     if (!linear().rows_are_packed(k)) {
       auto* room = static_cast<uint8_t*>(scratch(rows * stride));
@@ -134,13 +90,7 @@ class SpikeLinear : public FusedKernel {
       });
       packed = room;
     }
-    const size_t count = panels_of(linear(), finish.columns);
-    run.parallel(grid.tasks(), [&](size_t task) {
-      const Part part = part_of(rows, grid.row_parts, task / grid.panel_parts);
-      const Part panel = part_of(count, grid.panel_parts, task % grid.panel_parts);
-      linear().multiply({packed + part.begin * stride, stride, part.size(), k, nullptr}, panels,
-                        panel.begin, panel.end, finish, part.begin);
-    });
+    multiply_grid(run, linear(), {packed, stride, rows, k, nullptr}, panels, finish);
   }
 
   void multiply_events(const Run& run, const uint8_t* x, size_t rows, const ByteColumns& w,
@@ -168,7 +118,7 @@ class SpikeLinear : public FusedKernel {
 
   uint8_t zero_point_;
   std::optional<ColumnValues> scale_, bias_;
-  std::unique_ptr<void, Free> memory_;
+  Memory memory_;
   std::optional<PackedWeights> packed_;
 };
 

@@ -24,6 +24,19 @@ ProductGrid::ProductGrid(const LinearKernels& kernels, size_t rows, size_t k, si
   panel_parts = parts_of(panels, std::max<size_t>(1, kTaskProducts / std::max<size_t>(1, work)));
 }
 
+void multiply_grid(const Run& run, const LinearKernels& kernels, const ByteRows& rows,
+                   const BytePanels& panels, const LinearFinish& finish) {
+  const ProductGrid grid(kernels, rows.count, rows.k, finish.columns);
+  const size_t count = panels_of(kernels, finish.columns);
+  run.parallel(grid.tasks(), [&](size_t task) {
+    const Part part = part_of(rows.count, grid.row_parts, task / grid.panel_parts);
+    const Part panel = part_of(count, grid.panel_parts, task % grid.panel_parts);
+    kernels.multiply({rows.data + part.begin * rows.stride, rows.stride, part.size(), rows.k,
+                      rows.start ? rows.start + part.begin : nullptr},
+                     panels, panel.begin, panel.end, finish, part.begin);
+  });
+}
+
 size_t columns_of_task(size_t bytes) {
   constexpr size_t kLeast = 512, kMost = 4096, kUnit = 64;
   const size_t columns = kTaskWeightBytes / std::max<size_t>(1, bytes);
@@ -65,8 +78,18 @@ void infer_linear(Inference& inference, ort::ElementType type) {
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
                        const float* bias, bool gelu) {
-  return {columns, scale,          bias,          fused.addend,
-          gelu,    fused.decision, &fused.steps,  fused.result};
+  return {columns, columns,        scale,        bias,        fused.addend,
+          gelu,    fused.decision, &fused.steps, fused.result};
+}
+
+LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) {
+  const size_t bytes = finish.decision ? sizeof(uint8_t) : sizeof(float);
+  finish.columns = columns;
+  finish.scale += first;
+  finish.bias += first;
+  if (finish.addend) finish.addend += first;
+  finish.result = static_cast<uint8_t*>(finish.result) + first * bytes;
+  return finish;
 }
 
 uint8_t zero_point_of(const NodeInfo& info, const char* attribute) {

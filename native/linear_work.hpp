@@ -28,6 +28,10 @@ struct ProductGrid {
   size_t tasks() const { return row_parts * panel_parts; }
 };
 
+// Packed rows times panels, in tasks.
+void multiply_grid(const Run& run, const LinearKernels& kernels, const ByteRows& rows,
+                   const BytePanels& panels, const LinearFinish& finish);
+
 // Columns that each task takes where weights are read as they lie; bytes: of a column that is read.
 size_t columns_of_task(size_t bytes);
 
@@ -52,6 +56,9 @@ void infer_linear(Inference& inference, ort::ElementType type);
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
                        const float* bias, bool gelu);
+
+// The finish of `columns` of the columns, from `first` on.
+LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns);
 
 // Zero point of counts as bytes: 0 or 128.
 uint8_t zero_point_of(const NodeInfo& info, const char* attribute);

@@ -1,4 +1,4 @@
-"""SpikeConv of the native library against numpy."""
+"""SpikeConv of the native library, channels-last, against numpy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tests.conv_cases import (
     Case,
     Geometry,
     Node,
-    by_channel,
     cases,
     convolve,
     plain,
@@ -55,8 +54,8 @@ def spike_drive(case: Case, node: Node) -> Array:
         case.x.astype(np.int64) - case.zero_point, case.w.astype(np.int64), case.geometry
     )
     assert np.abs(sums).max(initial=0) < 2**31
-    y = sums.astype(np.float32) * by_channel(node.inputs["scale"], sums)
-    return np.asarray(y + by_channel(node.inputs["bias"], sums))
+    y = sums.astype(np.float32) * node.inputs["scale"]
+    return np.asarray(y + node.inputs["bias"])
 
 
 @EACH_SET
@@ -81,24 +80,29 @@ def test_layers_of_networks(
 
 
 @EACH_SET
-def test_sums_beyond_int16_do_not_saturate(instructions: str) -> None:
-    x = np.full((1, 64, 9, 9), 255, np.uint8)
+@pytest.mark.parametrize("group", [1, 64])
+def test_sums_beyond_int16_do_not_saturate(instructions: str, group: int) -> None:
+    x = np.full((1, 9, 9, 64), 255, np.uint8)
     for weight in (127, -128):
-        case = Case(plain(3, 3, pad=1), x, np.full((17, 64, 3, 3), weight, np.int8))
+        w = np.full((64, 64 // group, 3, 3), weight, np.int8)
+        case = Case(plain(3, 3, pad=1, group=group), x, w)
         node = spike_conv(case)
         with using_instruction_set(instructions):
             assert np.array_equal(node.run(), spike_drive(case, node))
 
 
 @EACH_SET
-@pytest.mark.parametrize("x_shape", [(1, 16, 30, 30), (2, 16, 7, 7)])
+@pytest.mark.parametrize(
+    ("x_shape", "outputs", "group"),
+    [((1, 30, 30, 16), 24, 1), ((2, 7, 7, 16), 24, 2), ((1, 15, 15, 24), 24, 24)],
+)
 @pytest.mark.parametrize("gelu", ["", "Gelu"])
 @pytest.mark.parametrize("add", ["", "Add"])
 def test_fused_counts_are_those_of_the_neuron(
-    instructions: str, x_shape: tuple[int, ...], gelu: str, add: str
+    instructions: str, x_shape: tuple[int, ...], outputs: int, group: int, gelu: str, add: str
 ) -> None:
     """The membrane potential comes from the operation itself without the neuron."""
-    case = random_case(x_shape, 24, plain(3, 3, pad=1), 128)
+    case = random_case(x_shape, outputs, plain(3, 3, pad=1, group=group), 128)
     with using_instruction_set(instructions):
         result = spike_conv(case).run()
         addend = np.sin(np.arange(result.size, dtype=np.float32)).reshape(result.shape)
@@ -119,7 +123,7 @@ def test_fused_counts_are_those_of_the_neuron(
 
 
 def test_fused_positive_counts_with_bound_and_limit() -> None:
-    case = random_case((1, 16, 12, 12), 20, plain(3, 3))
+    case = random_case((1, 12, 12, 16), 20, plain(3, 3))
     v = spike_conv(case).run()
     suffix = "SfnDenseNearestPositiveCappedLimitedCount"
     step = 0.01
@@ -129,23 +133,40 @@ def test_fused_positive_counts_with_bound_and_limit() -> None:
     assert np.array_equal(counts, expected)
 
 
-def test_weights_may_be_computed() -> None:
-    case = random_case((1, 6, 10, 10), 9, plain(3, 3, pad=1), 128)
+@pytest.mark.parametrize("group", [1, 2, 6])
+def test_weights_may_be_computed(group: int) -> None:
+    case = random_case((1, 10, 10, 6), 6, plain(3, 3, pad=1, group=group), 128)
     node = spike_conv(case)
     constant = node.run()
     node.fed = ("x", "w")
     assert np.array_equal(node.run(), constant)
 
 
+def test_one_scale_for_all_channels() -> None:
+    case = random_case((1, 10, 10, 6), 9, plain(3, 3))
+    node = spike_conv(case)
+    node.inputs["scale"] = np.float32(0.001)
+    assert np.array_equal(node.run(), spike_drive(case, node))
+
+
+@pytest.mark.parametrize("suffix", ["", "SfnDenseNearestPositiveCount"])
+def test_shapes_are_inferred(suffix: str) -> None:
+    case = random_case((2, 10, 11, 6), 9, plain(3, 3, stride=2))
+    extra = {"positive": np.asarray(0.1, np.float32)} if suffix else {}
+    node = spike_conv(case, suffix, extra, M=6)
+    node.sized = True
+    assert node.session().get_outputs()[0].shape == [2, 4, 5, 9]
+
+
 def test_empty_batch() -> None:
-    case = random_case((1, 6, 10, 10), 9, plain(3, 3))
+    case = random_case((1, 10, 10, 6), 9, plain(3, 3))
     node = spike_conv(case)
     session = node.session()
-    y = session.run(None, {"x": np.zeros((0, 6, 10, 10), np.uint8)})[0]
-    assert y.shape == (0, 9, 8, 8)
+    y = session.run(None, {"x": np.zeros((0, 10, 10, 6), np.uint8)})[0]
+    assert y.shape == (0, 8, 8, 9)
 
 
-GOOD = random_case((1, 6, 10, 10), 9, plain(3, 3))
+GOOD = random_case((1, 10, 10, 6), 9, plain(3, 3))
 
 
 def changed(attributes: dict[str, Any] | None = None, **inputs: Array) -> Node:
@@ -158,9 +179,9 @@ def changed(attributes: dict[str, Any] | None = None, **inputs: Array) -> Node:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (changed(x=np.zeros((1, 5, 10, 10), np.uint8)), "x has 5 channels"),
-        (changed(x=np.zeros((6, 10, 10), np.uint8)), "differ in rank"),
-        (changed(x=np.zeros((1, 6, 2, 10), np.uint8)), "larger than the padded input of 2"),
+        (changed(x=np.zeros((1, 10, 10, 5), np.uint8)), "x has 5 channels"),
+        (changed(x=np.zeros((10, 10, 6), np.uint8)), "differ in rank"),
+        (changed(x=np.zeros((1, 2, 10, 6), np.uint8)), "larger than the padded input of 2"),
         (changed(w=np.zeros((9, 0, 3, 3), np.int8)), "are empty"),
         (changed(w=np.zeros((9, 6), np.int8)), "rank 3 or 4"),
         (changed(scale=np.ones(4, np.float32)), "scale must have one entry for each of 9"),
@@ -180,7 +201,7 @@ def test_bad_nodes_are_refused(node: Node, message: str) -> None:
 
 
 def test_an_addend_of_another_shape_is_refused() -> None:
-    node = spike_conv(GOOD, "Add", {"addend": np.zeros((1, 9, 8, 7), np.float32)})
+    node = spike_conv(GOOD, "Add", {"addend": np.zeros((1, 8, 7, 9), np.float32)})
     with pytest.raises(
         Exception, match=r"SpikeConvAdd 'layer': the addend is of shape \[1,9,8,7\]"
     ):

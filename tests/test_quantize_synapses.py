@@ -189,7 +189,6 @@ def test_a_reader_without_spikes_keeps_the_float_weights() -> None:
 
 
 FLOAT = {
-    "depthwise": ("Conv <group = 4> (x, w)", (4, 1, 3, 3), "a depthwise convolution is faster"),
     "transposed": ("ConvTranspose (x, w)", (4, 2, 3, 3), "no integer form of ConvTranspose"),
     "stack": ("MatMul (x, w)", (4, 6, 5), "its weights are no plain matrix"),
     "left": ("MatMul (w, x)", (6, 6), "its weights stand on the left"),
@@ -361,8 +360,7 @@ def test_integer_weights_keep_what_the_network_knows(
     assert report is not None and report.agreement is not None
     assert report.agreement >= 0.97
     assert len(report.layers) == len(dequantizations(network.graph))
-    depthwise = "a depthwise convolution is faster in float"
-    assert {layer.why for layer in report.floats} <= {"direct-coded", depthwise}
+    assert {layer.why for layer in report.floats} <= {"direct-coded"}
     assert report.share is not None and report.share > 0.3
     result = network.evaluate(held_out_path(name))
     assert result.snn_top1 is not None and result.ann_top1 is not None

@@ -19,7 +19,6 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
     "SpikeLinear": ("x", "w", "scale", "bias"),
     "SpikeConv": ("x", "w", "scale", "bias"),
     "SpikeMatMul": ("a", "b", "scale"),
-    "FloatConv": ("x", "w", "bias"),
     "FloatLinear": ("x", "w", "bias"),
 }
 """What drives neurons, and its inputs in order."""

@@ -97,14 +97,6 @@ _UNSIGNED = f"""{_zero_point("x_zero", "zero_point")}
 _CONV = """strides: ints = @strides, pads: ints = @pads,
            dilations: ints = @dilations, group: int = @group"""
 
-_BY_CHANNEL = """spatial = Shape <start = 2> (w)
-                 ones = Div (spatial, spatial)
-                 channels = Constant <value_ints = [-1]> ()
-                 by_channel = Concat <axis = 0> (channels, ones)
-                 channel_scale = Reshape (scale, by_channel)
-                 channel_bias = Reshape (bias, by_channel)"""
-"""Vectors over the channels in a shape that broadcasts against [B, C, spatial ...]."""
-
 _SWAPPED = """trans_int = Constant <value_int: int = @trans_b> ()
               trans = Cast <to = 9> (trans_int)
               batch = Shape <end = -2> (b)
@@ -131,18 +123,18 @@ _BODIES = {
         scaled = Mul (real, scale)
         y = Add (scaled, bias)""",
     "SpikeConv": f"""{_UNSIGNED}
-        {_BY_CHANNEL}
-        sums = ConvInteger <{_CONV}> (x, w_unsigned, x_zero, w_zero)
+        planes = Transpose <perm: ints = @channels_first> (x)
+        sums = ConvInteger <{_CONV}> (planes, w_unsigned, x_zero, w_zero)
         real = Cast <to = 1> (sums)
-        scaled = Mul (real, channel_scale)
-        y = Add (scaled, channel_bias)""",
+        rows = Transpose <perm: ints = @channels_last> (real)
+        scaled = Mul (rows, scale)
+        y = Add (scaled, bias)""",
     "SpikeMatMul": f"""{_zero_point("a_zero", "a_zero_point")}
         {_zero_point("b_zero", "b_zero_point")}
         {_SWAPPED}
         sums = MatMulInteger (a, b_matrix, a_zero, b_zero)
         real = Cast <to = 1> (sums)
         y = Mul (real, scale)""",
-    "FloatConv": f"y = Conv <{_CONV}> (x, w, bias)",
     "FloatLinear": "product = MatMul (x, w)\n y = Add (product, bias)",
 }
 

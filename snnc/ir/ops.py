@@ -75,6 +75,17 @@ LAYOUT = SHAPE_ONLY | _names(
 )
 """Operations that place, select or retype numbers without computing on them."""
 
+POINTWISE = _names(
+    "Relu Clip LeakyRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh Gelu "
+    "ai.snnc.Silu Erf Softplus Softsign Mish Exp Log Sqrt Reciprocal Abs Neg Sign Floor Ceil Round "
+    "Cast Identity DequantizeLinear"
+)
+"""Operations that compute each entry of their result from that entry of their first input alone, if
+their other inputs are single numbers."""
+
+BROADCASTING = _names("Add Sub Mul Div Max Min Sum Mean Pow PRelu Where")
+"""Operations that compute each entry of their result from that entry of all inputs."""
+
 RANDOM = _names(
     "RandomNormal RandomUniform RandomNormalLike RandomUniformLike Multinomial Bernoulli"
 )

@@ -128,6 +128,4 @@ def _convolution(op: Op, spikes: str, name: str, weights: Array) -> IntegerWeigh
     groups, kernel = op.integer("group", 1), weights.shape[2:]
     if len(kernel) not in (1, 2):
         return f"a convolution over {len(kernel)} axes"
-    if groups > 1 and weights.shape[1] == 1:
-        return "a depthwise convolution is faster in float"
     return IntegerWeights(op, spikes, name, 0, groups, kernel)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from snnc.backends.lowering.float_layers import fuse_float_convolutions, skip_silent_rows
+from snnc.backends.lowering.float_layers import skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.backends.lowering.integer import float_weights, to_integers
@@ -19,7 +19,6 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     to_integers,
     float_weights,
     fuse_behind_drives,
-    fuse_float_convolutions,
     skip_silent_rows,
 )
 """In this order; each computes the same as what it was given, to float rounding."""

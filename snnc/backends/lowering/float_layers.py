@@ -1,4 +1,4 @@
-"""Layers with float weights that kernels do better: convolution + neuron, one row of spikes."""
+"""FloatLinear: layers with float weights on one row of spikes."""
 
 from __future__ import annotations
 
@@ -6,65 +6,14 @@ import math
 
 import numpy as np
 
-from snnc.backends.lowering.convolution import geometry_of
-from snnc.backends.lowering.drive import parts_of, rank_of, together, vector
-from snnc.backends.lowering.fuse import same_type
-from snnc.ir.composed import PARTS, Composed, neuron_attributes
+from snnc.backends.lowering.drive import parts_of, rank_of, vector
+from snnc.ir.composed import PARTS
 from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Array, Attribute, Coding, Neuron, Node, Op
 from snnc.ir.ops import SHAPE_ONLY
 
 BUSIEST = 0.4
 """Share of neurons that fire, up to which layers on one row skip the weights of silent ones."""
-
-
-def fuse_float_convolutions(graph: Graph) -> Graph:
-    """Convolutions, an addend, and the neuron that alone reads them, as one operation."""
-
-    def rule(node: Node) -> Replacement | None:
-        if not isinstance(node, Neuron) or not _one_threshold(graph, node):
-            return None
-        value = node.inputs[0]
-        op = graph.op(value)
-        if op is None or graph.only_reader(value) is not node:
-            return None
-        if op.op_type == "Conv":
-            return _fused(graph, (op, node))
-        if op.op_type != "Add" or op.inputs[0] == op.inputs[1]:
-            return None
-        for driven, addend in (op.inputs, op.inputs[::-1]):
-            conv = graph.op(driven, "Conv")
-            alone = conv is not None and graph.only_reader(driven) is op
-            if conv is not None and alone and same_type(graph, driven, addend, value):
-                return _fused(graph, (conv, op, node), (addend,))
-        return None
-
-    return graph.rewrite(rule)
-
-
-def _one_threshold(graph: Graph, neuron: Neuron) -> bool:
-    return all(graph.consts[step].ndim == 0 for step in neuron.inputs[1:] if step)
-
-
-def _fused(
-    graph: Graph, parts: tuple[Op | Neuron, ...], addend: tuple[str, ...] = ()
-) -> Replacement | None:
-    conv, neuron = parts[0], parts[-1]
-    if not isinstance(conv, Op) or not isinstance(neuron, Neuron):
-        return None
-    weights = graph.consts.get(conv.inputs[1])
-    if weights is None or weights.dtype != np.float32:
-        return None
-    geometry = geometry_of(graph, conv, weights.shape[2:])
-    depthwise = weights.shape[1] == 1 and conv.integer("group", 1) > 1
-    bias, consts = _bias(graph, conv, weights.shape[0], 1)
-    if geometry is None or depthwise or not bias:
-        return None
-    made = Composed("FloatConv", bool(addend), False, neuron.model, neuron.sides)
-    attrs: dict[str, Attribute] = {**geometry, **neuron_attributes(neuron), PARTS: parts_of(parts)}
-    inputs = (*conv.inputs[:2], bias, *addend, *filter(None, neuron.inputs[1:]))
-    op = Op(neuron.outputs, inputs, together(parts), f"{DOMAIN}.{made.name}", attrs)
-    return Replacement((op,), {}, consts)
 
 
 def _bias(

@@ -59,12 +59,12 @@ def _with_addend(graph: Graph, node: Op, value: str, made: Composed) -> Op | Non
     if node.op_type != "Add" or made.gelu or made.add or node.inputs[0] == node.inputs[1]:
         return None
     addend = node.inputs[1 - node.inputs.index(value)]
-    if not same_type(graph, addend, node.outputs[0], value):
+    if not _same_type(graph, addend, node.outputs[0], value):
         return None
     return _extended(node, replace(made, add=True), (addend,))
 
 
-def same_type(graph: Graph, *values: str) -> bool:
+def _same_type(graph: Graph, *values: str) -> bool:
     """Whether values are computed, of one type and of a shape whose sizes are all named."""
     kinds = {graph.types.get(value) for value in values}
     kind = kinds.pop()

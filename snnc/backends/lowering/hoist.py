@@ -13,15 +13,15 @@ from snnc.ir.weights import quantized_layers
 def hoist_neurons(graph: Graph) -> Graph:
     """Moves neurons with one threshold to before operations that keep every entry once.
 
-    Everywhere in a network with integer layers, since counts are moved more cheaply than numbers;
-    in any other one only up to a convolution.
+    In networks with integer layers: counts are moved more cheaply than numbers.
     """
-    integer = bool(quantized_layers(graph))
+    if not quantized_layers(graph):
+        return graph
     while True:
         layouts = {
             layout.outputs[0]: neuron
             for neuron in graph.neurons
-            if (layout := _layout(graph, neuron)) and (integer or _reaches_conv(graph, layout))
+            if (layout := _layout(graph, neuron))
         }
         if not layouts:
             return graph
@@ -56,14 +56,3 @@ def _layout(graph: Graph, neuron: Neuron) -> Op | None:
     if op is None or not scalar or graph.only_reader(value) is not neuron:
         return None
     return op if op.inputs[0] in graph.types else None
-
-
-def _reaches_conv(graph: Graph, op: Op) -> bool:
-    """Whether a convolution, or the sum of one and something else, is behind layout alone."""
-    value = op.inputs[0]
-    while (layout := graph.op(value, *PERMUTING)) is not None:
-        value = layout.inputs[0]
-    found = graph.op(value, "Conv", "Add")
-    if found is not None and found.op_type == "Add":
-        return any(graph.op(v, "Conv") is not None for v in found.inputs)
-    return found is not None

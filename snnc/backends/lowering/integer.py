@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from snnc.backends.lowering.channels_last import move_channels_last
 from snnc.backends.lowering.convolution import convolution
 from snnc.backends.lowering.counts import (
     check_counts,
@@ -42,7 +43,8 @@ def to_integers(graph: Graph) -> Graph:
             check_counts(graph, neuron, drive.parts[0])
             counting[neuron.outputs[0]] = neuron
         drives[drive.result] = drive, neurons
-    return graph.rewrite(_Rewriting(graph, drives, _moved(graph, counting)))
+    counted = graph.rewrite(_Rewriting(graph, drives, _moved(graph, counting)))
+    return move_channels_last(counted)
 
 
 def float_weights(graph: Graph) -> Graph:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from snnc.frontend.raising.layers import BEFORE, Counts, Layer, layers_of
+from snnc.frontend.raising.layout import move_channels_first
 from snnc.ir.composed import PARTS, Composed, composed, without_neuron
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import ZERO_POINT
@@ -22,6 +23,7 @@ def raise_operations(graph: Graph) -> Graph:
     """
     if not any(isinstance(node, Op) and composed(node) for node in graph.nodes):
         return graph
+    graph = move_channels_first(graph)
     raised = _Raised(graph)
     for node in graph.nodes:
         raised.add(node)

@@ -1,15 +1,7 @@
-#include "conv_work.hpp"
-
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
+#include "conv_geometry.hpp"
 
 namespace snnc {
 namespace {
-
-constexpr int kImageSlot = 4;
-constexpr size_t kTaskWords = 1 << 14;  // of an image that are filled by one task
 
 // Attributes of both axes in space, or of the one that there is.
 std::vector<int64_t> per_axis(const std::vector<int64_t>& given, size_t count, int64_t otherwise,
@@ -53,23 +45,6 @@ ConvAxis axis_of(const AxisAttributes& a, int64_t input) {
 
 }  // namespace
 
-bool ConvShape::padded() const {
-  const auto outside = [](const ConvAxis& a) {
-    return a.pad != 0 || (a.output - 1) * a.stride + (a.kernel - 1) * a.dilation >= a.input;
-  };
-  return outside(y) || outside(x);
-}
-
-bool holds_columns(uint64_t run, size_t chunk) {
-  thread_local struct {
-    uint64_t run;
-    size_t chunk;
-  } held = {0, 0};
-  const bool holds = held.run == run && held.chunk == chunk;
-  held = {run, chunk};
-  return holds;
-}
-
 ConvAttributes conv_attributes(const NodeInfo& info) {
   ConvAttributes a{info.integers("strides", {}), info.integers("pads", {}),
                    info.integers("dilations", {}), info.integer("group", 1)};
@@ -99,22 +74,22 @@ ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const 
   if (x.rank() != w.rank())
     throw Error("x of shape " + x.text() + " and weights of shape " + w.text() +
                 " differ in rank");
-  if (x[1] != w[1] * attributes.group)
-    throw Error("x has " + std::to_string(x[1]) + " channels, but weights of shape " + w.text() +
+  if (x.back() != w[1] * attributes.group)
+    throw Error("x has " + std::to_string(x.back()) + " channels, but weights of shape " + w.text() +
                 " and group " + std::to_string(attributes.group) + " want " +
                 std::to_string(w[1] * attributes.group));
   const auto axes = axes_of(attributes, w.data() + 2, w.rank() - 2);
   conv.batch = static_cast<size_t>(x[0]);
-  conv.y = x.rank() == 4 ? axis_of(axes[0], x[2]) : ConvAxis{1, 1, 1, 1, 1, 0};
-  conv.x = axis_of(axes.back(), x.back());
+  conv.y = x.rank() == 4 ? axis_of(axes[0], x[1]) : ConvAxis{1, 1, 1, 1, 1, 0};
+  conv.x = axis_of(axes.back(), x[x.rank() - 2]);
   return conv;
 }
 
 Shape conv_result(const ConvShape& conv, const Shape& x) {
   Shape result = x;
-  result[1] = static_cast<int64_t>(conv.groups * conv.outputs);
-  if (x.rank() == 4) result[2] = static_cast<int64_t>(conv.y.output);
-  result[x.rank() - 1] = static_cast<int64_t>(conv.x.output);
+  if (x.rank() == 4) result[1] = static_cast<int64_t>(conv.y.output);
+  result[x.rank() - 2] = static_cast<int64_t>(conv.x.output);
+  result[x.rank() - 1] = static_cast<int64_t>(conv.groups * conv.outputs);
   return result;
 }
 
@@ -127,59 +102,15 @@ void infer_conv(Inference& inference, ort::ElementType type) {
                                   inference.integers("pads", {}),
                                   inference.integers("dilations", {}), 1};
   const auto axes = axes_of(attributes, w.dims.data() + 2, rank - 2);
-  shape.dims[1] = w.dims[0];
-  shape.symbols[1] = w.symbols[0];
-  for (size_t i = 2; i < rank; ++i) {
-    const bool known = shape.dims[i] >= 0 && w.dims[i] >= 0;
-    shape.dims[i] =
-        known ? static_cast<int64_t>(axis_of(axes[i - 2], shape.dims[i]).output) : -1;
-    shape.symbols[i].clear();
+  shape.dims.back() = w.dims[0];
+  shape.symbols.back() = w.symbols[0];
+  for (size_t i = 0; i < axes.size(); ++i) {
+    int64_t& size = shape.dims[1 + i];
+    const bool known = size >= 0 && axes[i].kernel >= 0;
+    size = known ? static_cast<int64_t>(axis_of(axes[i], size).output) : -1;
+    shape.symbols[1 + i].clear();
   }
   inference.output(shape, type);
-}
-
-std::vector<float> channel_values(const Tensor& tensor, size_t channels, const char* what) {
-  const bool single = tensor.shape.rank() == 0;
-  if (!single && !(tensor.shape.rank() == 1 && tensor.shape.count() == channels))
-    throw Error(std::string(what) + " must have one entry for each of " +
-                std::to_string(channels) + " output channels, not shape " + tensor.shape.text());
-  std::vector<float> values(channels);
-  for (size_t i = 0; i < channels; ++i) values[i] = tensor.as<float>()[single ? 0 : i];
-  return values;
-}
-
-void PackedConvWeights::Free::operator()(uint32_t* p) const { std::free(p); }
-
-PackedConvWeights::PackedConvWeights(const ConvKernels& kernels, const ConvShape& conv,
-                                     const void* weights) {
-  constexpr size_t kAlignment = 64;
-  const size_t bytes = kernels.weight_words(conv) * sizeof(uint32_t);
-  memory_.reset(static_cast<uint32_t*>(
-      std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment)));
-  if (!memory_) throw std::bad_alloc();
-  kernels.pack_weights(conv, weights, memory_.get());
-}
-
-void run_conv(const Run& run, const ConvKernels& kernels, const ConvShape& conv,
-              const ConvInput& x, const PackedConvWeights& weights, const ConvFinish& finish) {
-  static std::atomic<uint64_t> runs{0};
-  const uint64_t number = ++runs;
-  const void* image = x.data;
-  if (const size_t words = kernels.image_words(conv)) {
-    auto* memory = static_cast<uint32_t*>(scratch(words * sizeof(uint32_t), kImageSlot));
-    const size_t planes = kernels.image_tasks(conv);
-    const size_t each = std::max<size_t>(1, kTaskWords * planes / words);
-    run.parallel((planes + each - 1) / each, [&](size_t task) {
-      const size_t end = std::min(planes, (task + 1) * each);
-      for (size_t i = task * each; i < end; ++i)
-        kernels.fill_image(conv, x.data, x.zero_point, memory, i);
-    });
-    image = memory;
-  }
-  const ConvPlan plan = kernels.plan(conv);
-  run.parallel(plan.tasks, [&](size_t task) {
-    kernels.run(conv, plan, weights.data(), image, finish, number, task);
-  });
 }
 
 }  // namespace snnc

@@ -1,0 +1,24 @@
+// The geometry of a channels-last convolution, from attributes and shapes.
+#pragma once
+
+#include "conv_shape.hpp"
+#include "op.hpp"
+
+namespace snnc {
+
+struct ConvAttributes {
+  std::vector<int64_t> strides, pads, dilations;  // empty: the default
+  int64_t group;
+};
+
+ConvAttributes conv_attributes(const NodeInfo& info);
+
+// What weights [O, C / group, kernel...] say of a convolution, as far as packing needs it.
+ConvShape weight_geometry(const ConvAttributes& attributes, const Shape& w);
+// Refuses shapes that do not fit each other, and a kernel larger than the padded input.
+ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const Shape& w);
+// [B, spatial..., O]
+Shape conv_result(const ConvShape& conv, const Shape& x);
+void infer_conv(Inference& inference, ort::ElementType type);
+
+}  // namespace snnc

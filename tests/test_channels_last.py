@@ -1,0 +1,222 @@
+"""Integer convolutions channels-last: where Transposes remain, and that all stays the same."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import snnc
+from snnc.backends.lowering import lower
+from snnc.backends.lowering.hoist import hoist_neurons
+from snnc.data import samples_of
+from snnc.evaluation import measure
+from snnc.ir.composed import composed
+from snnc.ir.graph import Graph
+from snnc.ir.node import Array, Op
+from snnc.runtime import Session
+from snnc.sites import pair
+from tests.onnx_models import arrays, model
+
+RESIDUAL = """
+g (float[N,3,12,10] x) => (float[N,5] y) {
+  stem = Conv <pads = [1, 1, 1, 1]> (x, w0, b)
+  rs = Relu (stem)
+  p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (rs)
+  a1 = Conv (p, w1, b)
+  r1 = Relu (a1)
+  a2 = Conv <pads = [1, 1, 1, 1]> (r1, w2, b)
+  r2 = Relu (a2)
+  a3 = Conv (r2, w3, c)
+  project = Conv (p, w4, c)
+  s = Add (a3, project)
+  first = Relu (s)
+  a4 = Conv (first, w5, b)
+  r4 = Relu (a4)
+  a5 = Conv (r4, w6, c)
+  s2 = Add (first, a5)
+  second = Relu (s2)
+  mean = GlobalAveragePool (second)
+  flat = Flatten (mean)
+  y = Gemm (flat, w7)
+}"""
+
+KERNELS: dict[str, tuple[int, ...]] = {
+    "w0": (4, 3, 3, 3),
+    "w1": (4, 4, 1, 1),
+    "w2": (4, 4, 3, 3),
+    "w3": (8, 4, 1, 1),
+}
+KERNELS |= {"w4": (8, 4, 1, 1), "w5": (4, 8, 1, 1), "w6": (8, 4, 1, 1), "w7": (8, 5)}
+
+MOBILE = """
+g (float[N,4,9,7] x) => (float[N,4,5,4] y, float[N,4,9,7] middle) {
+  a = Conv (x, w1, b)
+  ra = Clip (a, zero, six)
+  d = Conv <group = 8, pads = [1, 1, 1, 1]> (ra, depth)
+  t = Add (d, each)
+  rd = Clip (t, zero, six)
+  middle = Conv (rd, w2)
+  gate0 = ReduceMean <keepdims = 1> (middle, spatial)
+  gate1 = Conv (gate0, w3)
+  gate = Sigmoid (gate1)
+  m = Mul (middle, gate)
+  h = HardSwish (m)
+  e = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (h, w4)
+  y = Mul (e, half)
+}"""
+
+DENSE = """
+g (float[N,3,8,6] x) => (float[N,4,8,6] y) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w1)
+  ra = Relu (a)
+  b = Conv <pads = [1, 1, 1, 1]> (x, w1b)
+  rb = Gelu (b)
+  both = Concat <axis = 1> (ra, rb)
+  c = Conv (both, w2)
+  rc = Relu (c)
+  more = Concat <axis = -3> (both, c, x)
+  d = Conv (more, w3)
+  turned = Transpose <perm = [0, 2, 3, 1]> (d)
+  act = Relu (turned)
+  mixed = MatMul (act, w4)
+  back = Transpose <perm = [0, 3, 1, 2]> (mixed)
+  y = Add (back, rc)
+}"""
+
+SIGNAL = """
+g (float[N,2,30] x) => (float[N,3,28] y, float[N,4,15] z) {
+  a = Conv <pads = [1, 1], strides = [2]> (x, w1, b)
+  r = Relu (a)
+  c = Conv <dilations = [2], pads = [2, 2]> (r, w2)
+  z = Add (c, r)
+  n = Tanh (z)
+  u = Resize (n, , , sizes)
+  y = Conv <pads = [1, 0]> (u, w3)
+}"""
+
+
+@cache
+def network_of(name: str) -> tuple[snnc.SpikingNetwork, dict[str, Array]]:
+    text, kernels, shape = NETWORKS[name]
+    weights = arrays(3, **kernels)
+    if name == "mobile":
+        weights |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
+        weights |= {"spatial": np.array([2, 3]), "half": np.array([[[0.5]]], np.float32)}
+    if name == "signal":
+        weights["sizes"] = np.array([24, 4, 29])
+    feeds = arrays(4, x=(24, *shape))
+    network = snnc.compile(
+        model(text, weights, opset=20, ir_version=9),
+        calibration=dict(feeds),
+        scale=0.05,
+        synapses="int8",
+        encode_input=name != "residual",
+    )
+    return network, dict(feeds)
+
+
+NETWORKS: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...]]] = {
+    "residual": (RESIDUAL, {**KERNELS, "b": (4,), "c": (8,)}, (3, 12, 10)),
+    "mobile": (
+        MOBILE,
+        {
+            "w1": (8, 4, 1, 1),
+            "b": (8,),
+            "depth": (8, 1, 3, 3),
+            "each": (8, 1, 1),
+            "w2": (4, 8, 1, 1),
+            "w3": (4, 4, 1, 1),
+            "w4": (4, 4, 3, 3),
+        },
+        (4, 9, 7),
+    ),
+    "dense": (
+        DENSE,
+        {
+            "w1": (4, 3, 3, 3),
+            "w1b": (2, 3, 3, 3),
+            "w2": (4, 6, 1, 1),
+            "w3": (5, 13, 1, 1),
+            "w4": (5, 4),
+        },
+        (3, 8, 6),
+    ),
+    "signal": (
+        SIGNAL,
+        {"w1": (4, 2, 3), "b": (4,), "w2": (4, 4, 3), "w3": (3, 4, 3)},
+        (2, 30),
+    ),
+}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def ops_of(graph: Graph, *op_types: str) -> list[Op]:
+    return [n for n in graph.nodes if isinstance(n, Op) and n.op_type in op_types]
+
+
+def transposes(graph: Graph) -> list[Op]:
+    return ops_of(graph, "Transpose")
+
+
+@every_network
+def test_the_same_network(name: str) -> None:
+    """Decisions near a threshold may differ by float rounding; everything else is equal."""
+    network, feeds = network_of(name)
+    lowered = lower(network.graph)
+    assert len(ops_of(lowered, "Conv")) == (name == "residual")
+    found, wanted = (Session(g, kernels=False).run(feeds) for g in (lowered, network.graph))
+    for output, array in wanted.items():
+        difference = np.abs(found[output] - array) / np.abs(array).max()
+        assert np.mean(difference > 1e-5) < 0.02, output
+        assert difference.max() < 0.1, output
+
+
+@every_network
+def test_an_artifact_is_read_channels_first(name: str, tmp_path: Path) -> None:
+    network, feeds = network_of(name)
+    path = tmp_path / "out.onnx"
+    network.save(path)
+    again, hoisted = snnc.load(path), hoist_neurons(network.graph)
+    assert len(transposes(again)) == len(transposes(hoisted))
+    mine, theirs = (
+        {(type(n), *n.outputs): n.loc for n in g.nodes if n.outputs[0] in hoisted.types}
+        for g in (again, hoisted)
+    )
+    weights = {v for op in ops_of(hoisted, "DequantizeLinear") for v in op.outputs}
+    computed = {key for key in theirs if key[1] not in weights}
+    assert computed <= mine.keys()
+    assert all(mine[key] == theirs[key] for key in computed)
+    for value, kind in hoisted.types.items():
+        if value in again.types and kind.shape is not None:
+            assert again.types[value].shape == kind.shape, value
+    samples = samples_of(feeds, network.graph)
+    layers = [
+        {(x.name, x.macs) for x in measure(g, samples).energy().layers}
+        for g in (again, network.graph)
+    ]
+    assert layers[0] == layers[1]
+    assert len(pair(network.ann, again).neurons) == len(network.graph.neurons)
+    taps = sorted({v for n in hoisted.nodes for v in n.outputs} & again.types.keys())
+    found, wanted = (Session(g, taps=taps, kernels=False).run(feeds) for g in (again, hoisted))
+    for value in taps:
+        scale = np.abs(wanted[value]).max(initial=1e-9)
+        assert np.mean(np.abs(found[value] - wanted[value]) > 1e-4 * scale) < 0.05, value
+    assert [n.outputs for n in lower(again).nodes] == [n.outputs for n in lower(hoisted).nodes]
+
+
+def test_a_residual_network_is_transposed_at_its_ends_only() -> None:
+    graph = lower(network_of("residual")[0].graph)
+    first, last = transposes(graph)
+    assert graph.types[first.inputs[0]].dtype == "uint8"
+    assert graph.op(first.inputs[0]) is not None
+    assert ops_of(graph, "GlobalAveragePool")[0].inputs == last.outputs
+
+
+def test_what_is_fused() -> None:
+    graph = lower(network_of("residual")[0].graph)
+    made = [composed(n) for n in graph.nodes if isinstance(n, Op)]
+    assert sum(m.add for m in made if m) == 2
+    assert sum(m.neuron is not None and bool(m.drive) for m in made if m) >= 3
