@@ -10,16 +10,17 @@ namespace {
 constexpr int64_t kMaxM = 10;  // half steps of every level set stay exact in float32
 constexpr size_t kTaskInputs = 1 << 14;
 
+// Both rules decide alike where levels have no gaps, under the name of the first. Neurons that never
+// fire have no kernel: their function body is a constant.
 std::vector<NeuronName> make_names() {
   std::vector<NeuronName> names;
-  for (const char* levels : {"Dense", "Sformer", "Linear", "Exponential"})
+  for (const char* levels : {"Dense", "Linear", "Sformer", "Exponential"})
     for (const char* rule : {"Nearest", "Eq11"})
-      for (const char* sides : {"Both", "Positive", "Negative", "Silent"})
+      for (const char* sides : {"Both", "Positive", "Negative"})
         for (const char* capped : {"", "Capped"})
           for (const char* limited : {"", "Limited"}) {
             NeuronName name{"", levels, sides, rule[0] == 'E'};
-            const bool plain = !*capped && !*limited;
-            if ((name.sides == "Silent" && !plain) || (*limited && !name.contiguous())) continue;
+            if (name.contiguous() ? name.eq11 : *limited != '\0') continue;
             name.text = std::string("Sfn") + levels + rule + sides + capped + limited;
             names.push_back(name);
           }
@@ -124,7 +125,7 @@ Decision decision_of(const NeuronName& name, const NodeInfo& info, bool counts) 
   if (m < 1 || m > kMaxM)
     info.refuse("M must be from 1 to " + std::to_string(kMaxM) + ", not " + std::to_string(m));
   const int64_t top = limited(top_level(name, m), info), most = name.negative() ? 127 : 255;
-  if (counts && top > most && name.sides != "Silent")
+  if (counts && top > most)
     info.refuse("levels up to " + std::to_string(top) + " do not fit a byte: at most " +
                 std::to_string(most));
   const float bound = info.number("bound", std::numeric_limits<float>::infinity());

@@ -14,7 +14,7 @@ namespace snnc {
 struct NeuronName {
   std::string text;
   std::string levels;  // Dense, Sformer, Linear or Exponential
-  std::string sides;   // Both, Positive, Negative or Silent
+  std::string sides;   // Both, Positive or Negative
   bool eq11;
   bool positive() const { return sides == "Both" || sides == "Positive"; }
   bool negative() const { return sides == "Both" || sides == "Negative"; }

@@ -205,7 +205,7 @@ def neurons() -> list[tuple[str, SFN, dict[str, Any], dict[str, Array]]]:
     one = {"positive": single(0.02)}
     return [
         ("SfnDenseNearestBoth", SFN(M=6), {"M": 6}, both),
-        ("SfnDenseEq11Both", SFN(M=6, rule="eq11"), {"M": 6}, both),
+        ("SfnDenseNearestBoth", SFN(M=6, rule="eq11"), {"M": 6}, both),
         ("SfnDenseNearestPositive", SFN(M=7), {"M": 7}, one),
         ("SfnDenseNearestPositiveCapped", SFN(M=7, bound=1.5), {"M": 7, "bound": 1.5}, one),
         ("SfnDenseNearestBothLimited", SFN(M=8, limit=127), {"M": 8, "limit": 127}, both),

@@ -162,7 +162,8 @@ class SFN(NeuronModel):
         return self.levels == "dense" and sides in ("both", "positive")
 
     def _name(self, sides: Sides) -> str:
-        name = f"Sfn{self.levels.capitalize()}{self.rule.capitalize()}{sides.capitalize()}"
+        rule = "nearest" if self.levels in WITHOUT_GAPS else self.rule  # where both decide alike
+        name = f"Sfn{self.levels.capitalize()}{rule.capitalize()}{sides.capitalize()}"
         return name + "Capped" * bool(np.isfinite(self.bound)) + "Limited" * bool(self.limit)
 
     def _body(self, sides: Sides, size: str, result: str) -> str:
