@@ -200,6 +200,6 @@ def test_bad_nodes_are_refused(node: Node, message: str) -> None:
 def test_an_addend_of_another_shape_is_refused() -> None:
     node = spike_conv(GOOD, "Add", {"addend": np.zeros((1, 8, 7, 9), np.float32)})
     with pytest.raises(
-        Exception, match=r"SpikeConvAdd 'layer': the addend is of shape \[1,9,8,7\]"
+        Exception, match=r"SpikeConvAdd 'layer': the addend is of shape \[1,8,7,9\]"
     ):
         node.run()
