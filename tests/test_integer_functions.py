@@ -305,6 +305,6 @@ def test_gelu_is_the_exact_one_to_float_rounding() -> None:
     ["SpikeLinearTanh", "SfnDenseNearestBoth", "SpikeLinearSfnDenseNearestPositiveCount", "Count"],
 )
 def test_names_that_do_not_fit_their_attributes_are_unknown(name: str) -> None:
-    attrs = neuron_attributes(Neuron(("y",), ("x", "", ""), LOC, SFN(rule="eq11")))
+    attrs = neuron_attributes(Neuron(("y",), ("x", "", ""), LOC, SFN(levels="linear")))
     op = Op(("y",), ("x", "w", "s", "b", "p"), LOC, f"{DOMAIN}.{name}", attrs)
     assert composed(op) is None
