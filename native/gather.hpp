@@ -24,7 +24,7 @@ SNNC_INLINE void copy_counts(const uint8_t* __restrict from, size_t n, RowEntry*
   }
 }
 
-// Inputs [begin, end) of the map at a row of it, or what is outside.
+// Writes a row from the inputs that Window finds, one after another.
 class RowWriter {
  public:
   RowWriter(const ConvRows& rows, RowEntry* to) : rows_(rows), to_(to) {}
@@ -45,7 +45,8 @@ class RowWriter {
   RowEntry* to_;
 };
 
-// The taps of one output position.
+// Finds the inputs of one output position, tap by tap. Writer: silent(n) takes n taps outside the
+// map, taps(from, n) takes n taps that lie side by side.
 class Window {
  public:
   explicit Window(const ConvRows& rows)
@@ -54,8 +55,8 @@ class Window {
         stride_(shape_.groups * shape_.channels),
         contiguous_(stride_ == rows.channels && shape_.x.dilation == 1) {}
 
-  void write(size_t image, size_t y, size_t x, RowEntry* to) const {
-    RowWriter writer(rows_, to);
+  template <class Writer>
+  SNNC_INLINE void write(size_t image, size_t y, size_t x, Writer& writer) const {
     for (size_t tap = 0; tap < shape_.y.kernel; ++tap) {
       const size_t at = y * shape_.y.stride + tap * shape_.y.dilation - shape_.y.pad;
       if (at >= shape_.y.input) {  // also where it wraps below 0
@@ -70,7 +71,8 @@ class Window {
 
  private:
   // Taps that lie together, cut at the borders of the map.
-  void write_run(const uint8_t* line, size_t x, RowWriter& writer) const {
+  template <class Writer>
+  SNNC_INLINE void write_run(const uint8_t* line, size_t x, Writer& writer) const {
     const ConvAxis& axis = shape_.x;
     const size_t start = x * axis.stride, end = axis.pad + axis.input;  // of the padded line
     const size_t before = start < axis.pad ? std::min(axis.kernel, axis.pad - start) : 0;
@@ -81,7 +83,8 @@ class Window {
     if (before + inside < axis.kernel) writer.silent(axis.kernel - before - inside);
   }
 
-  void write_taps(const uint8_t* line, size_t x, RowWriter& writer) const {
+  template <class Writer>
+  SNNC_INLINE void write_taps(const uint8_t* line, size_t x, Writer& writer) const {
     const ConvAxis& axis = shape_.x;
     for (size_t tap = 0; tap < axis.kernel; ++tap) {
       const size_t at = x * axis.stride + tap * axis.dilation - axis.pad;
@@ -95,20 +98,39 @@ class Window {
   bool contiguous_;
 };
 
-inline void gather_rows(const ConvRows& rows, size_t first, size_t count, uint8_t* packed) {
-  const size_t depth = rows.depth(), stride = row_bytes(depth);
-  const size_t width = rows.shape.x.output, height = rows.shape.y.output;
-  const Window window(rows);
-  size_t x = first % width, y = first / width % height, image = first / width / height;
-  for (size_t i = 0; i < count; ++i, packed += stride) {
-    RowEntry* row = reinterpret_cast<RowEntry*>(packed);
-    window.write(image, y, x, row);
-    std::fill(row + depth, row + stride / sizeof(RowEntry), RowEntry{0});
-    if (++x < width) continue;
+// Output positions in the order of rows.
+class Position {
+ public:
+  Position(const ConvShape& shape, size_t row)
+      : width_(shape.x.output),
+        height_(shape.y.output),
+        x(row % width_),
+        y(row / width_ % height_),
+        image(row / width_ / height_) {}
+  void next() {
+    if (++x < width_) return;
     x = 0;
-    if (++y < height) continue;
+    if (++y < height_) return;
     y = 0;
     ++image;
+  }
+
+ private:
+  size_t width_, height_;
+
+ public:
+  size_t x, y, image;
+};
+
+inline void gather_rows(const ConvRows& rows, size_t first, size_t count, uint8_t* packed) {
+  const size_t depth = rows.depth(), stride = row_bytes(depth);
+  const Window window(rows);
+  Position at(rows.shape, first);
+  for (size_t i = 0; i < count; ++i, packed += stride, at.next()) {
+    RowEntry* row = reinterpret_cast<RowEntry*>(packed);
+    RowWriter writer(rows, row);
+    window.write(at.image, at.y, at.x, writer);
+    std::fill(row + depth, row + stride / sizeof(RowEntry), RowEntry{0});
   }
 }
 
