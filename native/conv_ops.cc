@@ -40,7 +40,7 @@ class SpikeConv : public FusedKernel {
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
     const LinearFinish finish = finish_of(fused, columns, (scale_ ? *scale_ : *scale).data(),
-                                          (bias_ ? *bias_ : *bias).data(), gelu());
+                                          (bias_ ? *bias_ : *bias).data(), activation());
     std::optional<ConvWeights> own;
     if (!weights_) own.emplace(kernels_, conv, w.as<int8_t>(), zero_point_);
     const ConvProduct product(run, kernels_, conv, x.as<uint8_t>(), zero_point_, finish);

@@ -31,7 +31,7 @@ class FloatLinear : public FusedKernel {
     const ColumnValues bias(run.input(2), columns, "bias");
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
-    const LinearFinish finish = finish_of(fused, columns, nullptr, bias.data(), gelu());
+    const LinearFinish finish = finish_of(fused, columns, nullptr, bias.data(), activation());
     const FloatMatrix weights{w.as<float>(), static_cast<size_t>(w.shape[0]), columns};
     const size_t rows = shape.count() / columns, inputs = rows * weights.rows;
     if (rows <= kEventRows) {
@@ -90,7 +90,7 @@ class FloatLinear : public FusedKernel {
 
 // Lowering fuses nothing behind it: only the drive itself is registered.
 void add_float_linear_operations(Operations& operations) {
-  static const Fusion alone{"", false, false, nullptr};
+  static const Fusion alone{"", false, Activation::kNone, nullptr};
   add_fused_operation<FloatLinear>(operations, "FloatLinear",
                                    {{ort::kFloat32}, {ort::kFloat32}, {ort::kFloat32}},
                                    infer_linear, alone);

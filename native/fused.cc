@@ -3,16 +3,28 @@
 namespace snnc {
 namespace {
 
+std::string name_of(Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return "Gelu";
+    case Activation::kRelu:
+      return "Relu";
+    default:
+      return "";
+  }
+}
+
 std::vector<Fusion> make_fusions() {
   std::vector<const NeuronName*> neurons{nullptr};
   for (const NeuronName& name : neuron_names())
     if (name.levels == "Dense" && name.positive()) neurons.push_back(&name);
   std::vector<Fusion> fusions;
   for (const bool add : {false, true})
-    for (const bool gelu : {false, true})
+    for (const Activation activation : {Activation::kNone, Activation::kGelu, Activation::kRelu})
       for (const NeuronName* neuron : neurons) {
+        if (neuron && activation == Activation::kRelu) continue;
         const std::string count = neuron ? neuron->text + "Count" : "";
-        fusions.push_back({std::string(add ? "Add" : "") + (gelu ? "Gelu" : "") + count, add, gelu,
+        fusions.push_back({(add ? "Add" : "") + name_of(activation) + count, add, activation,
                            neuron});
       }
   return fusions;

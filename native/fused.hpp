@@ -1,4 +1,5 @@
-// What an operation adds to a drive, by its name: a residual, Gelu, the count of a neuron.
+// What an operation adds to a drive, by its name: a residual, an activation function, the count of
+// a neuron.
 #pragma once
 
 #include <optional>
@@ -10,17 +11,19 @@
 
 namespace snnc {
 
-// The part of an operation's name behind the drive: [Add][Gelu][<neuron>Count].
+// The part of an operation's name behind the drive: [Add][Gelu][<neuron>Count] or [Add]Relu.
 struct Fusion {
   std::string suffix;
-  bool add, gelu;
+  bool add;
+  Activation activation;
   const NeuronName* neuron;  // none: the drive itself is the result, as float
 
   std::vector<Input> inputs() const;
   ort::ElementType output() const { return neuron ? ort::kUint8 : ort::kFloat32; }
 };
 
-// Every combination; neurons are those of dense levels with positive spikes.
+// Every combination; neurons are those of dense levels with positive spikes. They rectify what they
+// read, so that none follows a Relu.
 const std::vector<Fusion>& fusions();
 
 // The memory and numbers of one run of a fusion. Pointers are into the run's tensors.
@@ -43,7 +46,7 @@ class FusedKernel : public Kernel {
   virtual void run_drive(const Run& run) const = 0;
   // Allocates the result; its shape is that of the drive.
   FusedRun open(const Run& run, const Shape& shape) const;
-  bool gelu() const { return fusion_.gelu; }
+  Activation activation() const { return fusion_.activation; }
 
   const Kernels& kernels_ = active_kernels();
 

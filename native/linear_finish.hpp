@@ -1,4 +1,4 @@
-// What follows the sums of a matrix product: scale, bias, residual, Gelu and the neuron's count.
+// What follows the sums of a matrix product: scale, bias, residual, activation and the neuron's count.
 #pragma once
 
 #include <type_traits>
@@ -34,14 +34,16 @@ inline Floats load_some(const float* p, size_t n) {
 }
 
 // Each operation is rounded, as in the function body.
-template <class Sum, bool kGelu>
+template <class Sum, Activation kActivation>
 SNNC_INLINE Floats drive(const Sum* sums, size_t place, size_t column, size_t n,
                          const LinearFinish& f) {
   Floats y = floats_of(sums);
   if (std::is_same<Sum, int32_t>::value) y = y * load(f.scale + column);
   y = y + load(f.bias + column);
   if (f.addend) y = y + load_some(f.addend + place, n);
-  return kGelu ? gelu(y) : y;
+  if (kActivation == Activation::kGelu) return gelu(y);
+  if (kActivation == Activation::kRelu) return y < 0.0f ? Floats{} : y;
+  return y;
 }
 
 // The result itself.
@@ -69,7 +71,7 @@ struct Count {
 };
 
 // By value: what is written may else be thought to change the parameters.
-template <class Sum, class Result, bool kGelu>
+template <class Sum, class Result, Activation kActivation>
 void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
   using Out = typename Result::Out;
   const Result result(f);
@@ -79,18 +81,25 @@ void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
     Out* y = static_cast<Out*>(f.result) + place;
     size_t c = 0;
     for (; c + kLanes <= block.columns; c += kLanes)
-      result.put(y + c, drive<Sum, kGelu>(sums + c, place + c, block.column + c, kLanes, f));
+      result.put(y + c, drive<Sum, kActivation>(sums + c, place + c, block.column + c, kLanes, f));
     if (c == block.columns) continue;
     const size_t rest = block.columns - c;
     Out last[kLanes];
-    result.put(last, drive<Sum, kGelu>(sums + c, place + c, block.column + c, rest, f));
+    result.put(last, drive<Sum, kActivation>(sums + c, place + c, block.column + c, rest, f));
     std::memcpy(y + c, last, rest * sizeof(Out));
   }
 }
 
 template <class Sum, class Result>
 void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
-  return f.gelu ? finish_as<Sum, Result, true>(block, f) : finish_as<Sum, Result, false>(block, f);
+  switch (f.activation) {
+    case Activation::kNone:
+      return finish_as<Sum, Result, Activation::kNone>(block, f);
+    case Activation::kGelu:
+      return finish_as<Sum, Result, Activation::kGelu>(block, f);
+    case Activation::kRelu:
+      return finish_as<Sum, Result, Activation::kRelu>(block, f);
+  }
 }
 
 template <class Sum>

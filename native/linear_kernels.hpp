@@ -12,14 +12,16 @@ struct RowSteps;
 // Arrays with one entry a column hold this many more than there are columns, for whole vectors.
 constexpr size_t kColumnPadding = 64;
 
-// What becomes of a sum: y = sum [* scale] + bias [+ addend], [Gelu], then a neuron if there is
+enum class Activation { kNone, kGelu, kRelu };
+
+// What becomes of a sum: y = sum [* scale] + bias [+ addend], [activation], then a neuron if there is
 // one. Places are those of the whole result, [rows][stride]; columns may be a part of it.
 struct LinearFinish {
   size_t columns, stride;
   const float* scale;        // of each column, for integer sums
   const float* bias;         // of each column; -0 adds nothing, to the bit
   const float* addend;       // of the result's shape, or none
-  bool gelu;
+  Activation activation;
   const Decision* decision;  // none: y is the result, as float; else its spike counts, as bytes
   const RowSteps* steps;
   void* result;

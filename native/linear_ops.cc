@@ -58,7 +58,7 @@ class SpikeLinear : public FusedKernel {
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
     const LinearFinish finish = finish_of(fused, columns, (scale_ ? *scale_ : *scale).data(),
-                                          (bias_ ? *bias_ : *bias).data(), gelu());
+                                          (bias_ ? *bias_ : *bias).data(), activation());
     multiply(run, x.as<uint8_t>(), shape.count() / columns, bytes_of(w), finish);
   }
 

@@ -77,9 +77,9 @@ void infer_linear(Inference& inference, ort::ElementType type) {
 }
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
-                       const float* bias, bool gelu) {
+                       const float* bias, Activation activation) {
   return {columns, columns,        scale,        bias,        fused.addend,
-          gelu,    fused.decision, &fused.steps, fused.result};
+          activation, fused.decision, &fused.steps, fused.result};
 }
 
 LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) {

@@ -55,7 +55,7 @@ Shape linear_shape(const Shape& x, const Shape& w);
 void infer_linear(Inference& inference, ort::ElementType type);
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
-                       const float* bias, bool gelu);
+                       const float* bias, Activation activation);
 
 // The finish of `columns` of the columns, from `first` on.
 LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns);

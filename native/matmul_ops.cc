@@ -116,7 +116,7 @@ class SpikeMatMul : public FusedKernel {
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
     const LinearFinish finish =
-        finish_of(fused, sizes.columns, scale.data(), no_bias.data(), gelu());
+        finish_of(fused, sizes.columns, scale.data(), no_bias.data(), activation());
     const PackedOperands packed = pack(run, a, b, batch, sizes);
     size_t items = batch.count();
     if (batch.b_count() == 1) {  // the rows of all items meet the same columns

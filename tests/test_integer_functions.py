@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from snnc.export import export
 from snnc.ir.channels_last import channels_first, channels_last
-from snnc.ir.composed import Composed, composed, neuron_attributes
+from snnc.ir.composed import Activation, Composed, composed, neuron_attributes
 from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Op, Sides, Type, real
@@ -185,7 +185,7 @@ def permutations(rank: int) -> dict[str, Attribute]:
 
 def test_a_convolution_with_an_addend_and_its_neuron() -> None:
     rng = np.random.default_rng(5)
-    made = Composed("SpikeConv", True, False, SFN(M=8, limit=127), "both", True)
+    made = Composed("SpikeConv", True, "", SFN(M=8, limit=127), "both", True)
     x = rng.integers(0, 256, (2, 6, 5, 3)).astype(np.uint8)
     addend = rng.normal(size=(2, 6, 5, 4)).astype(np.float32)
     consts: dict[str, Array] = {
@@ -262,9 +262,10 @@ NEURONS: list[tuple[SFN | None, Sides]] = [
     (SFN(M=8, limit=127), "both"),
     (SFN(M=6, rule="eq11", bound=2.0), "positive"),
 ]
+ACTIVATIONS: tuple[Activation, ...] = ("", "Gelu", "Relu")
 FUSED = [
-    Composed("SpikeLinear", add, act, model, sides, model is not None)
-    for add, act in itertools.product((False, True), repeat=2)
+    Composed("SpikeLinear", add, activation, model, sides, model is not None)
+    for add, activation in itertools.product((False, True), ACTIVATIONS)
     for model, sides in NEURONS
 ]
 
@@ -278,8 +279,10 @@ def test_what_is_fused_behind_a_drive(made: Composed) -> None:
     if made.add:
         feeds["addend"] = np.asarray(rng.normal(size=wanted.shape), np.float32)
         wanted = wanted + feeds["addend"]
-    if made.gelu:
+    if made.activation == "Gelu":
         wanted = gelu(wanted)
+    if made.activation == "Relu":
+        wanted = np.maximum(wanted, 0)
     if isinstance(made.neuron, SFN):
         step = 0.02
         wanted = counts_of(made.neuron, wanted, made.sides, step, step)

@@ -243,7 +243,7 @@ def identity(neuron: Neuron) -> tuple[object, ...]:
 def drives_of(graph: Graph) -> list[str]:
     """What drives neurons and what is fused behind it, without the name of the neuron."""
     made = [made for _, made in composed_ops(graph) if made.drive]
-    short = [f"{m.drive}{'Add' * m.add}{'Gelu' * m.gelu}{' neuron' * bool(m.neuron)}" for m in made]
+    short = [f"{m.drive}{'Add' * m.add}{m.activation}{' neuron' * bool(m.neuron)}" for m in made]
     assert all(m.count for m in made if m.neuron)
     return short
 

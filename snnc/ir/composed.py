@@ -1,11 +1,11 @@
-"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu][<neuron>[Count]]`."""
+"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][<neuron>[Count]]`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 from snnc.ir.graph import DOMAIN
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
@@ -23,7 +23,10 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
 }
 """What drives neurons, and its inputs in order."""
 
-_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|)(.*?)(Count|)")
+Activation: TypeAlias = Literal["", "Gelu", "Relu"]
+"""An activation function behind a drive."""
+
+_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(.*?)(Count|)")
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,14 @@ class Composed:
 
     drive: str = ""
     add: bool = False
-    gelu: bool = False
+    activation: Activation = ""
     neuron: NeuronModel | None = None
     sides: Sides = "silent"
     count: bool = False
 
     @property
     def name(self) -> str:
-        name = f"{self.drive}{'Add' * self.add}{'Gelu' * self.gelu}"
+        name = f"{self.drive}{'Add' * self.add}{self.activation}"
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
@@ -78,8 +81,8 @@ def composed(op: Op) -> Composed | None:
     found = _NAME.fullmatch(name)
     if domain != DOMAIN or found is None:
         return None
-    drive, add, gelu, neuron, count = found.groups()
-    made = Composed(drive, bool(add), bool(gelu), count=bool(count))
+    drive, add, activation, neuron, count = found.groups()
+    made = Composed(drive, bool(add), activation, count=bool(count))  # type: ignore[arg-type]
     candidates = [made]
     if neuron:
         kind = str(op.attrs.get("model"))

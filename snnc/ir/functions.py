@@ -63,10 +63,13 @@ def _function(made: Composed) -> Function:
     if made.add:
         lines.append(f"added = Add ({value}, addend)")
         value = "added"
-    if made.gelu:
+    if made.activation == "Gelu":
         lines.append(f"activated = {_GELU.call(value)}")
         calls.append(_GELU)
         value = "activated"
+    if made.activation == "Relu":
+        lines.append(f"rectified = Relu ({value})")
+        value = "rectified"
     if made.neuron is not None:
         neuron = _neuron(made.neuron, made.sides, made.count)
         steps = (step if step in made.steps else "" for step in neuron.inputs[1:])

@@ -11,10 +11,12 @@ from snnc.backends.lowering.float_layers import skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.backends.lowering.integer import float_weights, to_integers
+from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.verify import verify
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
+    share_rectifiers,
     hoist_neurons,
     to_integers,
     float_weights,

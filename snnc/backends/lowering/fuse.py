@@ -1,4 +1,4 @@
-"""What stands right behind an integer layer becomes part of it: addend, GELU, neuron."""
+"""What stands right behind an integer layer becomes part of it: addend, activation, neuron."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from snnc.backends.lowering.drive import parts_of
-from snnc.ir.composed import PARTS, Composed, composed
+from snnc.ir.composed import PARTS, Activation, Composed, composed
 from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Attribute, Node, Op
 
@@ -16,7 +16,7 @@ Extend = Callable[[Graph, Op, str, Composed], "Op | None"]
 
 def fuse_behind_drives(graph: Graph) -> Graph:
     """Every drive together with the operations that alone read its result, one after another."""
-    for extend in (_with_addend, _with_gelu, _with_neuron):
+    for extend in (_with_addend, _with_activation, _with_neuron):
         graph = _fused(graph, extend)
     return graph
 
@@ -56,7 +56,7 @@ def _extended(node: Op, made: Composed, inputs: tuple[str, ...]) -> Op:
 
 
 def _with_addend(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
-    if node.op_type != "Add" or made.gelu or made.add or node.inputs[0] == node.inputs[1]:
+    if node.op_type != "Add" or made.activation or made.add or node.inputs[0] == node.inputs[1]:
         return None
     addend = node.inputs[1 - node.inputs.index(value)]
     if not _same_type(graph, addend, node.outputs[0], value):
@@ -71,16 +71,19 @@ def _same_type(graph: Graph, *values: str) -> bool:
     return not kinds and kind is not None and kind.shape is not None and None not in kind.shape
 
 
-def _with_gelu(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+def _with_activation(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
     exact = node.op_type == "Gelu" and node.attrs.get("approximate", "none") == "none"
-    if not exact or made.gelu:
+    if made.activation or not (exact or node.op_type == "Relu"):
         return None
-    return replace(_extended(node, replace(made, gelu=True), ()), attrs={})
+    name: Activation = "Gelu" if exact else "Relu"
+    return replace(_extended(node, replace(made, activation=name), ()), attrs={})
 
 
 def _with_neuron(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
     own = composed(node)
-    if own is None or own.drive or own.neuron is None or not own.neuron.fuses(own.sides):
+    if own is None or own.drive or own.neuron is None or made.activation == "Relu":
+        return None
+    if not own.neuron.fuses(own.sides):
         return None
     fused = replace(made, neuron=own.neuron, sides=own.sides, count=True)
     return _extended(node, fused, tuple(filter(None, node.inputs[1:])))

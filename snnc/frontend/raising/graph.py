@@ -80,15 +80,15 @@ class _Raised:
 
     def _raise(self, op: Op, made: Composed) -> None:
         stored = _stored_parts(op)
-        behind = made.add + made.gelu + (made.neuron is not None)
+        behind = made.add + bool(made.activation) + (made.neuron is not None)
         named = made.named(op)
         layers: list[Layer] = []
         if made.drive:
             layers += layers_of(self._graph, op, made, self.counts, len(stored) - behind)
         if made.add:
             layers.append(Layer("Add", (BEFORE, named["addend"])))
-        if made.gelu:
-            layers.append(Layer("Gelu", (BEFORE,)))
+        if made.activation:
+            layers.append(Layer(made.activation, (BEFORE,)))
         places = self._places(op, stored, len(layers) + (made.neuron is not None))
         value = op.inputs[0]
         for layer, (result, loc) in zip(layers, places, strict=False):
