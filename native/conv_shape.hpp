@@ -66,10 +66,10 @@ struct ConvKernels {
   void (*gather_rows)(const ConvRows&, size_t first, size_t count, uint8_t* packed);
   size_t (*depthwise_bytes)(size_t channels, size_t taps);
   void (*pack_depthwise)(const DepthwiseWeights&, uint8_t* packed);
-  // The rows [first, last) of the result. taps: room for kDepthwiseRows times the taps, rounded up
+  // The rows [first, last) of the result. room: for kDepthwiseRows times the taps, rounded up
   // to kMostTapsOfWord.
   void (*multiply_depthwise)(const DepthwiseInput&, const uint8_t* weights, const LinearFinish&,
-                             size_t first, size_t last, const uint8_t** taps);
+                             size_t first, size_t last, const uint8_t** room);
 };
 
 }  // namespace snnc

@@ -121,13 +121,61 @@ class TapWriter {
     for (size_t i = 0; i < taps; ++i) *to_++ = input_.silent;
   }
   void taps(const uint8_t* from, size_t taps) {
-    for (size_t i = 0; i < taps; ++i, from += input_.rows.channels)
+    for (size_t i = 0; i < taps; ++i, from += input_.rows.channels) {
+      copied_ |= from >= input_.end;
       *to_++ = from < input_.end ? from : input_.copied_end + (from - input_.end);
+    }
   }
+  bool copied() const { return copied_; }
 
  private:
   const DepthwiseInput& input_;
   const uint8_t** to_;
+  bool copied_ = false;
+};
+
+// The taps of output positions, one after another.
+class TapList {
+ public:
+  // room: for the taps of kDepthwiseRows positions.
+  TapList(const DepthwiseInput& input, size_t first, const uint8_t** room)
+      : input_(input),
+        shape_(input.rows.shape),
+        window_(input.rows),
+        at_(position_of(shape_, first)),
+        count_(words_of(shape_.taps()) * kWordDepth),
+        taps_(room) {}
+  size_t words() const { return count_ / kWordDepth; }
+  const uint8_t* const* all() const { return taps_; }
+
+  // The next position becomes the r-th of the list; before: the place of the last one.
+  void fill(size_t r, size_t before) {
+    const bool inside = window_.inside(at_);
+    const uint8_t** taps = taps_ + r * count_;
+    const uint8_t** last = taps_ + before * count_;
+    const bool follows = inside && last_inside_ && at_.x > 0;
+    if (follows && last[shape_.taps() - 1] + window_.step() < input_.end)
+      for (size_t i = 0; i < count_; ++i) taps[i] = last[i] + window_.step();
+    else
+      find(inside, taps);
+    at_ = next(shape_, at_);
+  }
+
+ private:
+  void find(bool inside, const uint8_t** taps) {
+    TapWriter writer(input_, taps);
+    window_.write(at_, writer);
+    std::fill(taps + shape_.taps(), taps + count_, taps[shape_.taps() - 1]);
+    last_inside_ = inside && !writer.copied();
+  }
+
+  const DepthwiseInput& input_;
+  const ConvShape& shape_;
+  const Window window_;
+  Position at_;
+  size_t count_;
+  const uint8_t** taps_;
+  bool last_inside_ = false;  // in the input as it is, so that the next one's taps lie a step on
 };
 
 // Sums of one block of channels, from `first` on, at one position.
@@ -169,18 +217,13 @@ inline void multiply_taps(const uint8_t* const* taps, size_t words, const uint8_
 
 inline void multiply_depthwise(const DepthwiseInput& input, const uint8_t* weights,
                                const LinearFinish& f, size_t first, size_t last,
-                               const uint8_t** taps) {
-  const size_t words = words_of(input.rows.shape.taps());
-  const Window window(input.rows);
-  Position at(input.rows.shape, first);
-  std::fill(taps, taps + kDepthwiseRows * words * kWordDepth, input.silent);
+                               const uint8_t** room) {
+  TapList taps(input, first, room);
   for (size_t row = first; row < last; row += kDepthwiseRows) {
     const size_t count = std::min(kDepthwiseRows, last - row);
-    for (size_t r = 0; r < count; ++r, at.next()) {
-      TapWriter writer(input, taps + r * words * kWordDepth);
-      window.write(at.image, at.y, at.x, writer);
-    }
-    multiply_taps(taps, words, weights, f, row, count);
+    for (size_t r = 0; r < count; ++r)
+      taps.fill(r, (r + kDepthwiseRows - 1) % kDepthwiseRows);
+    multiply_taps(taps.all(), taps.words(), weights, f, row, count);
   }
 }
 

@@ -45,6 +45,25 @@ class RowWriter {
   RowEntry* to_;
 };
 
+// An output position; they are numbered in the order of rows.
+struct Position {
+  size_t x, y, image;
+};
+
+inline Position position_of(const ConvShape& shape, size_t row) {
+  const size_t line = row / shape.x.output;
+  return {row % shape.x.output, line % shape.y.output, line / shape.y.output};
+}
+
+inline Position next(const ConvShape& shape, Position at) {
+  if (++at.x < shape.x.output) return at;
+  at.x = 0;
+  if (++at.y < shape.y.output) return at;
+  at.y = 0;
+  ++at.image;
+  return at;
+}
+
 // Finds the inputs of one output position, tap by tap. Writer: silent(n) takes n taps outside the
 // map, taps(from, n) takes n taps that lie side by side.
 class Window {
@@ -56,20 +75,33 @@ class Window {
         contiguous_(stride_ == rows.channels && shape_.x.dilation == 1) {}
 
   template <class Writer>
-  SNNC_INLINE void write(size_t image, size_t y, size_t x, Writer& writer) const {
+  SNNC_INLINE void write(const Position& position, Writer& writer) const {
     for (size_t tap = 0; tap < shape_.y.kernel; ++tap) {
-      const size_t at = y * shape_.y.stride + tap * shape_.y.dilation - shape_.y.pad;
+      const size_t at =
+          position.y * shape_.y.stride + tap * shape_.y.dilation - shape_.y.pad;
       if (at >= shape_.y.input) {  // also where it wraps below 0
         writer.silent(shape_.x.kernel);
         continue;
       }
-      const uint8_t* line =
-          rows_.x + (image * shape_.y.input + at) * shape_.x.input * stride_ + rows_.channel;
-      contiguous_ ? write_run(line, x, writer) : write_taps(line, x, writer);
+      const uint8_t* line = rows_.x + rows_.channel +
+                            (position.image * shape_.y.input + at) * shape_.x.input * stride_;
+      contiguous_ ? write_run(line, position.x, writer) : write_taps(line, position.x, writer);
     }
   }
+  // Whether no tap is outside the map.
+  SNNC_INLINE bool inside(const Position& position) const {
+    return inside(shape_.y, position.y) && inside(shape_.x, position.x);
+  }
+  // Bytes between the taps of a position and of the next one on its line.
+  size_t step() const { return shape_.x.stride * stride_; }
 
  private:
+  SNNC_INLINE static bool inside(const ConvAxis& axis, size_t i) {
+    const size_t first = i * axis.stride;
+    return first >= axis.pad &&
+           first + (axis.kernel - 1) * axis.dilation - axis.pad < axis.input;
+  }
+
   // Taps that lie together, cut at the borders of the map.
   template <class Writer>
   SNNC_INLINE void write_run(const uint8_t* line, size_t x, Writer& writer) const {
@@ -98,38 +130,14 @@ class Window {
   bool contiguous_;
 };
 
-// Output positions in the order of rows.
-class Position {
- public:
-  Position(const ConvShape& shape, size_t row)
-      : width_(shape.x.output),
-        height_(shape.y.output),
-        x(row % width_),
-        y(row / width_ % height_),
-        image(row / width_ / height_) {}
-  void next() {
-    if (++x < width_) return;
-    x = 0;
-    if (++y < height_) return;
-    y = 0;
-    ++image;
-  }
-
- private:
-  size_t width_, height_;
-
- public:
-  size_t x, y, image;
-};
-
 inline void gather_rows(const ConvRows& rows, size_t first, size_t count, uint8_t* packed) {
   const size_t depth = rows.depth(), stride = row_bytes(depth);
   const Window window(rows);
-  Position at(rows.shape, first);
-  for (size_t i = 0; i < count; ++i, packed += stride, at.next()) {
+  Position at = position_of(rows.shape, first);
+  for (size_t i = 0; i < count; ++i, packed += stride, at = next(rows.shape, at)) {
     RowEntry* row = reinterpret_cast<RowEntry*>(packed);
     RowWriter writer(rows, row);
-    window.write(at.image, at.y, at.x, writer);
+    window.write(at, writer);
     std::fill(row + depth, row + stride / sizeof(RowEntry), RowEntry{0});
   }
 }
