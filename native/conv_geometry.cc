@@ -75,8 +75,8 @@ ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const 
     throw Error("x of shape " + x.text() + " and weights of shape " + w.text() +
                 " differ in rank");
   if (x.back() != w[1] * attributes.group)
-    throw Error("x has " + std::to_string(x.back()) + " channels, but weights of shape " + w.text() +
-                " and group " + std::to_string(attributes.group) + " want " +
+    throw Error("x has " + std::to_string(x.back()) + " channels, but weights of shape " +
+                w.text() + " and group " + std::to_string(attributes.group) + " want " +
                 std::to_string(w[1] * attributes.group));
   const auto axes = axes_of(attributes, w.data() + 2, w.rank() - 2);
   conv.batch = static_cast<size_t>(x[0]);

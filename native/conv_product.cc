@@ -1,14 +1,14 @@
 #include "conv_product.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace snnc {
 namespace {
 
 constexpr size_t kSharedBytes = 1024 * 1024;  // of rows that are gathered before all products
 constexpr size_t kGatheredRows = 32;          // of one task
-constexpr size_t kDepthwiseBytes = 16 * 1024;  // of rows in the first-level cache
-constexpr size_t kDepthwiseTaskBytes = 256 * 1024;
+constexpr size_t kTaskInputs = 256 * 1024;    // of a depthwise convolution
 
 // [O, C, taps] as [O, taps, C].
 std::vector<uint8_t> channels_last(const int8_t* weights, size_t outputs, size_t channels,
@@ -93,20 +93,28 @@ void ConvProduct::multiply_blocks(const BytePanels& panels, const ConvRows& sour
   });
 }
 
+DepthwiseInput ConvProduct::depthwise_input() const {
+  const ConvRows rows = rows_of(0, conv_.groups);
+  const size_t channels = rows.channels, positions = conv_.batch * conv_.y.input * conv_.x.input;
+  const size_t copied = std::min(positions, kReadAhead / channels + 1) * channels;
+  const uint8_t* end = x_ + positions * channels - copied;
+  auto* room = static_cast<uint8_t*>(scratch(copied + channels + 2 * kReadAhead));
+  std::memcpy(room, end, copied);
+  uint8_t* silent = room + copied + kReadAhead;
+  std::memset(silent, zero_point_, channels);
+  return {rows, end, room, silent};
+}
+
 void ConvProduct::multiply_depthwise(const ConvWeights& weights) const {
-  const ConvRows source = rows_of(0, conv_.groups);
-  const size_t rows = conv_.positions(), stride = kernels_.linear.row_bytes(source.depth());
-  const size_t block = std::max<size_t>(1, kDepthwiseBytes / stride);
-  const size_t tasks = parts_of(rows, std::max(block, kDepthwiseTaskBytes / stride));
+  const DepthwiseInput input = depthwise_input();
+  const size_t rows = conv_.positions(), taps = conv_.taps() + kMostTapsOfWord;
+  const size_t most = std::max(kDepthwiseRows, kTaskInputs / (conv_.taps() * conv_.groups));
+  const size_t tasks = parts_of(rows, most);
   run_.parallel(tasks, [&](size_t i) {
     const Part part = part_of(rows, tasks, i);
-    auto* packed = static_cast<uint8_t*>(scratch(block * stride + kRowSlack));
-    for (size_t row = part.begin; row < part.end; row += block) {
-      const size_t count = std::min(block, part.end - row);
-      kernels_.conv.gather_rows(source, row, count, packed);
-      kernels_.conv.multiply_depthwise({packed, stride, count, source.depth(), nullptr},
-                                       conv_.taps(), weights.depthwise(), finish_, row);
-    }
+    void* room = scratch(kDepthwiseRows * taps * sizeof(uint8_t*), 1);
+    kernels_.conv.multiply_depthwise(input, weights.depthwise(), finish_, part.begin, part.end,
+                                     static_cast<const uint8_t**>(room));
   });
 }
 

@@ -29,6 +29,7 @@ class ConvProduct {
 
  private:
   void multiply_depthwise(const ConvWeights& weights) const;
+  DepthwiseInput depthwise_input() const;
   // All rows of a group are gathered, then multiplied.
   void multiply_gathered(const BytePanels& panels, const ConvRows& rows,
                          const LinearFinish& finish) const;

@@ -49,17 +49,27 @@ struct DepthwiseWeights {
   int32_t zero_point;  // of the inputs
 };
 
+// The input of a depthwise convolution. Vectors of channels may reach kReadAhead bytes past those
+// of a position, so that the last positions are read from a copy.
+struct DepthwiseInput {
+  ConvRows rows;
+  const uint8_t* end;         // where the part that is copied begins
+  const uint8_t* copied_end;
+  const uint8_t* silent;      // channels that count nothing
+};
+constexpr size_t kReadAhead = 64;
+constexpr size_t kDepthwiseRows = 16;  // of which taps are held at once
+constexpr size_t kMostTapsOfWord = 4;
+
 struct ConvKernels {
   // The rows [first, first + count), packed as by pack_rows.
   void (*gather_rows)(const ConvRows&, size_t first, size_t count, uint8_t* packed);
   size_t (*depthwise_bytes)(size_t channels, size_t taps);
   void (*pack_depthwise)(const DepthwiseWeights&, uint8_t* packed);
-  // Gathered rows of all channels, from `row` of the result on. Reads up to kRowSlack bytes past
-  // the last row.
-  void (*multiply_depthwise)(const ByteRows&, size_t taps, const uint8_t* weights,
-                             const LinearFinish&, size_t row);
+  // The rows [first, last) of the result. room: for kDepthwiseRows times the taps, rounded up
+  // to kMostTapsOfWord.
+  void (*multiply_depthwise)(const DepthwiseInput&, const uint8_t* weights, const LinearFinish&,
+                             size_t first, size_t last, const uint8_t** room);
 };
-
-constexpr size_t kRowSlack = 64;
 
 }  // namespace snnc

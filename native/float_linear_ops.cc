@@ -88,10 +88,12 @@ class FloatLinear : public FusedKernel {
 
 }  // namespace
 
+// Lowering fuses nothing behind it: only the drive itself is registered.
 void add_float_linear_operations(Operations& operations) {
-  add_fused_operations<FloatLinear>(operations, "FloatLinear",
-                                    {{ort::kFloat32}, {ort::kFloat32}, {ort::kFloat32}},
-                                    infer_linear);
+  static const Fusion alone{"", false, false, nullptr};
+  add_fused_operation<FloatLinear>(operations, "FloatLinear",
+                                   {{ort::kFloat32}, {ort::kFloat32}, {ort::kFloat32}},
+                                   infer_linear, alone);
 }
 
 }  // namespace snnc

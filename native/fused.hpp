@@ -55,19 +55,24 @@ class FusedKernel : public Kernel {
   std::optional<Steps> constant_steps_;
 };
 
+// The operation of a drive with one fusion behind it. fusion: outlives the operation.
+template <class Drive>
+void add_fused_operation(Operations& operations, const char* name, std::vector<Input> inputs,
+                         void (*infer)(Inference&, ort::ElementType), const Fusion& fusion) {
+  for (const Input& input : fusion.inputs()) inputs.push_back(input);
+  operations.push_back(std::make_unique<Operation>(
+      name + fusion.suffix, inputs, fusion.output(),
+      [&fusion](const NodeInfo& info) { return std::make_unique<Drive>(fusion, info); },
+      [infer, &fusion](Inference& inference) { infer(inference, fusion.output()); }));
+}
+
 // The operations of one drive: `name` and `name` with every fusion behind it.
 template <class Drive>
 void add_fused_operations(Operations& operations, const char* name,
                           const std::vector<Input>& drive_inputs,
                           void (*infer)(Inference&, ort::ElementType)) {
-  for (const Fusion& fusion : fusions()) {
-    std::vector<Input> inputs = drive_inputs;
-    for (const Input& input : fusion.inputs()) inputs.push_back(input);
-    operations.push_back(std::make_unique<Operation>(
-        name + fusion.suffix, inputs, fusion.output(),
-        [&fusion](const NodeInfo& info) { return std::make_unique<Drive>(fusion, info); },
-        [infer, &fusion](Inference& inference) { infer(inference, fusion.output()); }));
-  }
+  for (const Fusion& fusion : fusions())
+    add_fused_operation<Drive>(operations, name, drive_inputs, infer, fusion);
 }
 
 }  // namespace snnc

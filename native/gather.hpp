@@ -24,7 +24,7 @@ SNNC_INLINE void copy_counts(const uint8_t* __restrict from, size_t n, RowEntry*
   }
 }
 
-// Inputs [begin, end) of the map at a row of it, or what is outside.
+// Writes a row from the inputs that Window finds, one after another.
 class RowWriter {
  public:
   RowWriter(const ConvRows& rows, RowEntry* to) : rows_(rows), to_(to) {}
@@ -45,7 +45,27 @@ class RowWriter {
   RowEntry* to_;
 };
 
-// The taps of one output position.
+// An output position; they are numbered in the order of rows.
+struct Position {
+  size_t x, y, image;
+};
+
+inline Position position_of(const ConvShape& shape, size_t row) {
+  const size_t line = row / shape.x.output;
+  return {row % shape.x.output, line % shape.y.output, line / shape.y.output};
+}
+
+inline Position next(const ConvShape& shape, Position at) {
+  if (++at.x < shape.x.output) return at;
+  at.x = 0;
+  if (++at.y < shape.y.output) return at;
+  at.y = 0;
+  ++at.image;
+  return at;
+}
+
+// Finds the inputs of one output position, tap by tap. Writer: silent(n) takes n taps outside the
+// map, taps(from, n) takes n taps that lie side by side.
 class Window {
  public:
   explicit Window(const ConvRows& rows)
@@ -54,23 +74,37 @@ class Window {
         stride_(shape_.groups * shape_.channels),
         contiguous_(stride_ == rows.channels && shape_.x.dilation == 1) {}
 
-  void write(size_t image, size_t y, size_t x, RowEntry* to) const {
-    RowWriter writer(rows_, to);
+  template <class Writer>
+  SNNC_INLINE void write(const Position& position, Writer& writer) const {
     for (size_t tap = 0; tap < shape_.y.kernel; ++tap) {
-      const size_t at = y * shape_.y.stride + tap * shape_.y.dilation - shape_.y.pad;
+      const size_t at =
+          position.y * shape_.y.stride + tap * shape_.y.dilation - shape_.y.pad;
       if (at >= shape_.y.input) {  // also where it wraps below 0
         writer.silent(shape_.x.kernel);
         continue;
       }
-      const uint8_t* line =
-          rows_.x + (image * shape_.y.input + at) * shape_.x.input * stride_ + rows_.channel;
-      contiguous_ ? write_run(line, x, writer) : write_taps(line, x, writer);
+      const uint8_t* line = rows_.x + rows_.channel +
+                            (position.image * shape_.y.input + at) * shape_.x.input * stride_;
+      contiguous_ ? write_run(line, position.x, writer) : write_taps(line, position.x, writer);
     }
   }
+  // Whether no tap is outside the map.
+  SNNC_INLINE bool inside(const Position& position) const {
+    return inside(shape_.y, position.y) && inside(shape_.x, position.x);
+  }
+  // Bytes between the taps of a position and of the next one on its line.
+  size_t step() const { return shape_.x.stride * stride_; }
 
  private:
+  SNNC_INLINE static bool inside(const ConvAxis& axis, size_t i) {
+    const size_t first = i * axis.stride;
+    return first >= axis.pad &&
+           first + (axis.kernel - 1) * axis.dilation - axis.pad < axis.input;
+  }
+
   // Taps that lie together, cut at the borders of the map.
-  void write_run(const uint8_t* line, size_t x, RowWriter& writer) const {
+  template <class Writer>
+  SNNC_INLINE void write_run(const uint8_t* line, size_t x, Writer& writer) const {
     const ConvAxis& axis = shape_.x;
     const size_t start = x * axis.stride, end = axis.pad + axis.input;  // of the padded line
     const size_t before = start < axis.pad ? std::min(axis.kernel, axis.pad - start) : 0;
@@ -81,7 +115,8 @@ class Window {
     if (before + inside < axis.kernel) writer.silent(axis.kernel - before - inside);
   }
 
-  void write_taps(const uint8_t* line, size_t x, RowWriter& writer) const {
+  template <class Writer>
+  SNNC_INLINE void write_taps(const uint8_t* line, size_t x, Writer& writer) const {
     const ConvAxis& axis = shape_.x;
     for (size_t tap = 0; tap < axis.kernel; ++tap) {
       const size_t at = x * axis.stride + tap * axis.dilation - axis.pad;
@@ -97,18 +132,13 @@ class Window {
 
 inline void gather_rows(const ConvRows& rows, size_t first, size_t count, uint8_t* packed) {
   const size_t depth = rows.depth(), stride = row_bytes(depth);
-  const size_t width = rows.shape.x.output, height = rows.shape.y.output;
   const Window window(rows);
-  size_t x = first % width, y = first / width % height, image = first / width / height;
-  for (size_t i = 0; i < count; ++i, packed += stride) {
+  Position at = position_of(rows.shape, first);
+  for (size_t i = 0; i < count; ++i, packed += stride, at = next(rows.shape, at)) {
     RowEntry* row = reinterpret_cast<RowEntry*>(packed);
-    window.write(image, y, x, row);
+    RowWriter writer(rows, row);
+    window.write(at, writer);
     std::fill(row + depth, row + stride / sizeof(RowEntry), RowEntry{0});
-    if (++x < width) continue;
-    x = 0;
-    if (++y < height) continue;
-    y = 0;
-    ++image;
   }
 }
 

@@ -1,4 +1,4 @@
-// The operations SpikeLinear, FloatLinear and SpikeMatMul with all that may be fused behind them.
+// The operations SpikeLinear and SpikeMatMul with all that may be fused behind them, FloatLinear.
 #pragma once
 
 #include "op.hpp"

@@ -145,7 +145,7 @@ def test_weights_may_be_computed(group: int) -> None:
 def test_one_scale_for_all_channels() -> None:
     case = random_case((1, 10, 10, 6), 9, plain(3, 3))
     node = spike_conv(case)
-    node.inputs["scale"] = np.float32(0.001)
+    node.inputs["scale"] = np.asarray(0.001, np.float32)
     assert np.array_equal(node.run(), spike_drive(case, node))
 
 
@@ -203,6 +203,6 @@ def test_bad_nodes_are_refused(node: Node, message: str) -> None:
 def test_an_addend_of_another_shape_is_refused() -> None:
     node = spike_conv(GOOD, "Add", {"addend": np.zeros((1, 8, 7, 9), np.float32)})
     with pytest.raises(
-        Exception, match=r"SpikeConvAdd 'layer': the addend is of shape \[1,9,8,7\]"
+        Exception, match=r"SpikeConvAdd 'layer': the addend is of shape \[1,8,7,9\]"
     ):
         node.run()
