@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import snnc
@@ -220,3 +221,33 @@ def test_what_is_fused() -> None:
     made = [composed(n) for n in graph.nodes if isinstance(n, Op)]
     assert sum(m.add for m in made if m) == 2
     assert sum(m.neuron is not None and bool(m.drive) for m in made if m) >= 3
+
+
+def test_what_lowering_never_writes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    network_of("signal")[0].save(path)
+    proto = onnx.load(path)
+    proto.graph.output.append(onnx.ValueInfoProto(name="r.spikes"))
+    onnx.save(proto, path)
+    with pytest.raises(snnc.CompileError, match=r"output %r.spikes is channels-last"):
+        snnc.load(path)
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "channels_last":
+                attribute.ints[:] = [0, 1, 2]
+    onnx.save(proto, path)
+    with pytest.raises(snnc.CompileError, match="unknown layout"):
+        snnc.load(path)
+
+
+def test_an_artifact_without_types_of_inner_values(tmp_path: Path) -> None:
+    network, feeds = network_of("residual")
+    path = tmp_path / "out.onnx"
+    network.save(path)
+    proto = onnx.load(path)
+    del proto.graph.value_info[:]
+    onnx.save(proto, path)
+    again = snnc.load(path)
+    assert [n.loc for n in again.neurons] == [n.loc for n in hoist_neurons(network.graph).neurons]
+    found, wanted = (Session(g, kernels=False).run(feeds)["y"] for g in (again, network.graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)

@@ -78,7 +78,7 @@ LAYOUT = SHAPE_ONLY | _names(
 POINTWISE = _names(
     "Relu Clip LeakyRelu Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Tanh Gelu "
     "ai.snnc.Silu Erf Softplus Softsign Mish Exp Log Sqrt Reciprocal Abs Neg Sign Floor Ceil Round "
-    "Cast Identity DequantizeLinear"
+    "Cast Identity"
 )
 """Operations that compute each entry of their result from that entry of their first input alone, if
 their other inputs are single numbers."""

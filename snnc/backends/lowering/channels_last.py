@@ -16,7 +16,6 @@ from snnc.ir.channels_last import (
 )
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Node, Op, Type
-from snnc.ir.ops import BROADCASTING, POINTWISE
 
 
 def move_channels_last(graph: Graph) -> Graph:
@@ -90,19 +89,12 @@ class _Moved:
         positions = entrywise(self._graph, node)
         values = [node.inputs[i] for i in positions if node.inputs[i] not in self._graph.consts]
         held = [v for v in values if v in self._held]
-        if not held or not self._is_worth_it(node):
+        if not held:
             return False
         shape = self._graph.types[node.outputs[0]].shape
         return held == values or (
             not _concatenates(node) and any(self._graph.types[v].shape == shape for v in held)
         )
-
-    def _is_worth_it(self, node: Node) -> bool:
-        """Whether it is not cheaper to move bytes before a DequantizeLinear than numbers behind."""
-        if not isinstance(node, Op) or node.op_type != "DequantizeLinear":
-            return True
-        readers = self._graph.readers.get(node.outputs[0], ())
-        return any(not isinstance(r, Op) or r.op_type in POINTWISE | BROADCASTING for r in readers)
 
     def _as_last(self, value: str, reader: Node) -> str:
         if value in self._held:

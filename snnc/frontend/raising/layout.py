@@ -50,6 +50,7 @@ class _Moved:
         self._same: dict[str, str] = {}
         self._turned: dict[str, str] = {}
         self._outputs: dict[str, str] = {}
+        self._made: set[str] = set()
 
     def graph(self) -> Graph:
         """All that was added."""
@@ -62,6 +63,9 @@ class _Moved:
             )
             for node in self._nodes
         )
+        for value in self._held.keys() & set(self._graph.outputs):
+            node = self._graph.producer[value]
+            raise self._graph.error(f"output %{value} is channels-last", node, _HELP)
         changed = replace(self._graph, nodes=nodes, types=self._types, consts=self._consts)
         return changed.pruned()
 
@@ -69,13 +73,7 @@ class _Moved:
         """Adds one node channels-first."""
         rank = spike_conv_rank(node)
         if rank is not None and isinstance(node, Op):
-            maps = maps_read(node)
-            inputs = tuple(
-                self._as_first(v, node, rank) if i in maps else v for i, v in enumerate(node.inputs)
-            )
-            perms = ("channels_first", "channels_last")
-            attrs = {key: value for key, value in node.attrs.items() if key not in perms}
-            self._hold(replace(node, inputs=inputs, attrs=attrs), rank)
+            self._convolve(node, rank)
             return
         values = [node.inputs[i] for i in entrywise(self._graph, node)]
         ranks = {self._held[v] for v in values if v in self._held}
@@ -89,20 +87,30 @@ class _Moved:
         elif not self._turns_back(node):
             self._add_other(node)
 
+    def _convolve(self, op: Op, rank: int) -> None:
+        if op.ints("channels_last", ()) != channels_last(rank):
+            raise self._graph.error("spike counts are convolved in an unknown layout", op, _HELP)
+        maps = maps_read(op)
+        inputs = tuple(
+            self._as_first(v, op, rank) if i in maps else v for i, v in enumerate(op.inputs)
+        )
+        perms = ("channels_first", "channels_last")
+        attrs = {key: value for key, value in op.attrs.items() if key not in perms}
+        self._hold(replace(op, inputs=inputs, attrs=attrs), rank)
+
     def _turns_back(self, node: Node) -> bool:
         """Whether a node only makes a value channels-first that will be so anyway."""
         value = node.inputs[0] if node.inputs else ""
         if not isinstance(node, Op) or node.op_type != "Transpose" or value not in self._held:
             return False
-        result = node.outputs[0]
-        is_output = result in self._graph.outputs
         if node.ints("perm", ()) != channels_first(self._held[value]):
             return False
-        if is_output and value in self._outputs:
-            return False
-        if is_output:
+        result = node.outputs[0]
+        if result in self._graph.outputs:
+            if value in self._outputs:
+                return False
             self._outputs[value] = result
-            self._types[result] = self._types[value]
+            self._type(result, value, None)
         self._same[result] = value
         return True
 
@@ -124,7 +132,13 @@ class _Moved:
         value = node.outputs[0]
         self._nodes.append(node)
         self._held[value] = rank
-        self._types[value] = permuted_type(self._types[value], channels_first(rank))
+        self._type(value, value, channels_first(rank))
+
+    def _type(self, value: str, source: str, perm: Permutation | None) -> None:
+        """`value` has the type of `source`, permuted, if that is known."""
+        if source in self._types:
+            kind = self._types[source]
+            self._types[value] = kind if perm is None else permuted_type(kind, perm)
 
     def _as_first(self, value: str, reader: Node, rank: int) -> str:
         if value in self._held:
@@ -136,8 +150,12 @@ class _Moved:
     def _transposed(self, value: str, perm: Permutation, reader: Node) -> str:
         base, n = f"{value}.transposed", 1
         name = base
-        while name in self._graph.names or name in self._types:
+        while name in self._graph.names or name in self._made:
             name, n = f"{base}.{n}", n + 1
-        self._types[name] = permuted_type(self._types[value], perm)
+        self._made.add(name)
+        self._type(name, value, perm)
         self._nodes.append(Op((name,), (value,), reader.loc, "Transpose", {"perm": perm}))
         return name
+
+
+_HELP = "compile the network again"
