@@ -17,8 +17,10 @@ from snnc.evaluation import measure
 from snnc.ir.composed import composed
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
+from snnc.kernels import using_instruction_set
 from snnc.runtime import Session
 from snnc.sites import pair
+from tests.conv_cases import EACH_SET, NEEDS_LIBRARY
 from tests.onnx_models import arrays, model
 
 RESIDUAL = """
@@ -251,3 +253,16 @@ def test_an_artifact_without_types_of_inner_values(tmp_path: Path) -> None:
     assert [n.loc for n in again.neurons] == [n.loc for n in hoist_neurons(network.graph).neurons]
     found, wanted = (Session(g, kernels=False).run(feeds)["y"] for g in (again, network.graph))
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@NEEDS_LIBRARY
+@EACH_SET
+@every_network
+def test_kernels_compute_what_the_bodies_do(instructions: str, name: str) -> None:
+    network, feeds = network_of(name)
+    lowered = lower(network.graph)
+    with using_instruction_set(instructions):
+        native = Session(lowered).run(feeds)
+    bodies = Session(lowered, kernels=False).run(feeds)
+    for output, array in bodies.items():
+        np.testing.assert_allclose(native[output], array, rtol=1e-5, atol=1e-5)
