@@ -62,11 +62,14 @@ class FusedKernel : public Kernel {
 template <class Drive>
 void add_fused_operation(Operations& operations, const char* name, std::vector<Input> inputs,
                          void (*infer)(Inference&, ort::ElementType), const Fusion& fusion) {
+  // every sum of a residual is read right before it is replaced
+  const bool in_place = fusion.add && !fusion.neuron && inputs.size() == Operation::kAddend;
   for (const Input& input : fusion.inputs()) inputs.push_back(input);
   operations.push_back(std::make_unique<Operation>(
       name + fusion.suffix, inputs, fusion.output(),
       [&fusion](const NodeInfo& info) { return std::make_unique<Drive>(fusion, info); },
-      [infer, &fusion](Inference& inference) { infer(inference, fusion.output()); }));
+      [infer, &fusion](Inference& inference) { infer(inference, fusion.output()); },
+      in_place ? Operation::kAddend : Operation::kNoInput));
 }
 
 // The operations of one drive: `name` and `name` with every fusion behind it.

@@ -122,7 +122,7 @@ SNNC_EXPORT const char* snnc_kernels_supported(size_t i) {
   return i < snnc::supported().size() ? snnc::supported()[i]->name : nullptr;
 }
 
-// Makes sessions from now on use the kernels of an instruction set; 0 if there is none of that name.
+// Makes sessions from now on use the kernels of an instruction set; 0 if there are none.
 SNNC_EXPORT int snnc_kernels_use(const char* name) {
   for (const snnc::Kernels* kernels : snnc::supported())
     if (std::strcmp(kernels->name, name) == 0) {

@@ -110,7 +110,7 @@ std::unique_ptr<Operation> neuron_operation(const NeuronName& name, const char* 
       name.text + suffix, inputs, type,
       [&name](const NodeInfo& info) { return std::make_unique<NeuronKernel<Out>>(name, info); },
       [type](Inference& inference) { inference.output(inference.input(0), type); },
-      sizeof(Out) == sizeof(float));
+      sizeof(Out) == sizeof(float) ? 0 : Operation::kNoInput);
 }
 
 }  // namespace

@@ -53,6 +53,15 @@ Tensor tensor_of(ort::Table api, const OrtValue* value) {
   return tensor;
 }
 
+// onnxruntime gives no operation to ask: one function for each input.
+template <int kInput>
+size_t ORT_CALL may_inplace(int** inputs, int** outputs) {
+  static int input = kInput, output = 0;
+  *inputs = &input;
+  *outputs = &output;
+  return 1;
+}
+
 }  // namespace
 
 std::string Shape::text() const {
@@ -212,7 +221,7 @@ void Inference::output(const KnownShape& shape, ort::ElementType type) {
 ort::Table Operation::api = nullptr;
 
 Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementType output,
-                     Maker make, Inferrer infer, bool in_place)
+                     Maker make, Inferrer infer, int in_place)
     : OrtCustomOp{},
       name_(std::move(name)),
       inputs_(std::move(inputs)),
@@ -259,12 +268,8 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
       static_cast<const Operation*>(op)->infer_(inference);
     });
   };
-  if (!in_place) return;
-  get_may_inplace = [](int** inputs, int** outputs) -> size_t {
-    static int first = 0;
-    *inputs = *outputs = &first;
-    return 1;
-  };
+  if (in_place == kNoInput) return;
+  get_may_inplace = in_place == kAddend ? may_inplace<kAddend> : may_inplace<0>;
   release_may_inplace = [](int*, int*) {};
 }
 

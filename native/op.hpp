@@ -156,10 +156,11 @@ class Operation : public OrtCustomOp {
   using Maker = std::function<std::unique_ptr<Kernel>(const NodeInfo&)>;
   using Inferrer = std::function<void(Inference&)>;
 
-  // infer: used where every input is required. in_place: the output may take the memory of the
-  // first input.
+  // infer: used where every input is required. in_place: the input whose memory the
+  // output may take, 0 or kAddend.
   Operation(std::string name, std::vector<Input> inputs, ort::ElementType output, Maker make,
-            Inferrer infer, bool in_place = false);
+            Inferrer infer, int in_place = kNoInput);
+  static constexpr int kNoInput = -1, kAddend = 4;
 
   // Set once, before any operation is used.
   static ort::Table api;

@@ -53,7 +53,7 @@ inline Floats smaller(Floats a, Floats b) {
 #endif
 }
 inline Ints not_negative(Ints v) { return v > 0 ? v : Ints{}; }
-// Towards zero; NaN and what int32 cannot hold give some number that is not positive or the largest.
+// Towards zero; NaN and what int32 cannot hold give a number that is not positive, or the largest.
 inline Ints truncated(Floats v) { return __builtin_convertvector(v, Ints); }
 inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
 // The low byte of every lane.
