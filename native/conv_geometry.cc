@@ -33,7 +33,11 @@ std::vector<AxisAttributes> axes_of(const ConvAttributes& a, const int64_t* kern
   return axes;
 }
 
+constexpr int64_t kLargest = int64_t{1} << 31;  // beyond it, sizes could not be computed with
+
 ConvAxis axis_of(const AxisAttributes& a, int64_t input) {
+  for (const int64_t value : {a.kernel, a.stride, a.dilation, a.before, a.after, input})
+    if (value > kLargest) throw Error("a size of " + std::to_string(value) + " is too large");
   const int64_t padded = input + a.before + a.after;
   if (padded < a.reach())
     throw Error("a kernel that reaches over " + std::to_string(a.reach()) +

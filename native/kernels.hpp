@@ -39,7 +39,7 @@ struct Kernels {
   ConvKernels conv;
 };
 
-// The best kernels for this processor, or those that select_kernels chose.
+// The best kernels for this processor, or those that snnc_kernels_use chose.
 const Kernels& active_kernels();
 
 }  // namespace snnc

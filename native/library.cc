@@ -36,26 +36,34 @@ namespace {
 
 #if defined(__x86_64__)
 // Integer dot products of 256-bit vectors: leaf 7, subleaf 1, bit 4 of eax.
-bool has_avx_vnni() {
+[[maybe_unused]] bool has_avx_vnni() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
 }
 #endif
 
-// Kernels that this processor can run, best first.
+// Kernels that were built and that this processor can run, best first.
 std::vector<const Kernels*> supported_kernels() {
   std::vector<const Kernels*> found;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+  [[maybe_unused]] const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi2");
-  const bool v4 = v3 && __builtin_cpu_supports("avx512bw") &&
+  [[maybe_unused]] const bool v4 = v3 && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                   __builtin_cpu_supports("avx512cd");
+#if defined(SNNC_HAS_avx512vnni)
   if (v4 && __builtin_cpu_supports("avx512vnni")) found.push_back(&avx512vnni::kernels);
+#endif
+#if defined(SNNC_HAS_avx512)
   if (v4) found.push_back(&avx512::kernels);
+#endif
+#if defined(SNNC_HAS_avxvnni)
   if (v3 && has_avx_vnni()) found.push_back(&avxvnni::kernels);
+#endif
+#if defined(SNNC_HAS_avx2)
   if (v3) found.push_back(&avx2::kernels);
+#endif
 #endif
   found.push_back(&base::kernels);
   return found;
@@ -113,6 +121,9 @@ SNNC_EXPORT OrtStatus* ORT_CALL RegisterCustomOps(OrtSessionOptions* options,
       std::string("snnc's kernels need onnxruntime 1.18 or newer, this is ") + base->get_version();
   return ort::CreateStatus::call(base->get_api(1), ort::kFail, message.c_str());
 }
+
+// Changes when an operation's inputs, attributes or results mean something else than before.
+SNNC_EXPORT int snnc_kernels_interface() { return 1; }
 
 // Name of the instruction set whose kernels new sessions use.
 SNNC_EXPORT const char* snnc_kernels_active() { return snnc::active_kernels().name; }

@@ -39,8 +39,8 @@ Tensor tensor_of(ort::Table api, const OrtValue* value) {
   Tensor tensor;
   ort::Info* info = nullptr;
   check(api, ort::GetTensorInfo::call(api, value, &info));
-  std::unique_ptr<ort::Info, void (*)(ort::Info*)> owned(
-      info, [](ort::Info* i) { ort::ReleaseInfo::call(Operation::api, i); });
+  const auto release = [&](ort::Info* i) { ort::ReleaseInfo::call(api, i); };
+  std::unique_ptr<ort::Info, decltype(release)> owned(info, release);
   size_t rank = 0;
   check(api, ort::GetDimensionsCount::call(api, info, &rank));
   if (rank > kMaxRank) throw Error("a tensor of more than 16 dimensions");
@@ -207,8 +207,8 @@ void Inference::output(const KnownShape& shape, ort::ElementType type) {
   if (!shape.certain()) return;
   ort::Info* info = nullptr;
   check(api_, ort::CreateInfo::call(api_, &info));
-  std::unique_ptr<ort::Info, void (*)(ort::Info*)> owned(
-      info, [](ort::Info* i) { ort::ReleaseInfo::call(Operation::api, i); });
+  const auto release = [&](ort::Info* i) { ort::ReleaseInfo::call(api_, i); };
+  std::unique_ptr<ort::Info, decltype(release)> owned(info, release);
   const size_t rank = shape.dims.size();
   std::vector<const char*> symbols;
   for (const std::string& symbol : shape.symbols) symbols.push_back(symbol.c_str());
@@ -251,11 +251,14 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
   create_kernel_checked = [](Op* op, ort::Table api, const OrtKernelInfo* info, void** kernel) {
     return guarded(api, [&] {
       const auto* operation = static_cast<const Operation*>(op);
-      *kernel = operation->make_(NodeInfo(api, info, operation->name_.c_str())).release();
+      auto made = operation->make_(NodeInfo(api, info, operation->name_.c_str()));
+      made->api = api;
+      *kernel = made.release();
     });
   };
-  compute_checked = [](void* kernel, OrtKernelContext* context) {
-    return guarded(api, [&] { static_cast<const Kernel*>(kernel)->compute(Run(api, context)); });
+  compute_checked = [](void* state, OrtKernelContext* context) {
+    const auto* kernel = static_cast<const Kernel*>(state);
+    return guarded(kernel->api, [&] { kernel->compute(Run(kernel->api, context)); });
   };
   destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   // onnxruntime 1.20 crashes when it prepares inference for an input that is absent

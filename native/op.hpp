@@ -143,6 +143,8 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual void compute(const Run& run) const = 0;
+
+  ort::Table api = nullptr;  // of the onnxruntime that made it
 };
 
 struct Input {

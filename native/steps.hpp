@@ -19,7 +19,6 @@ class Steps {
  public:
   explicit Steps(const StepTensors& tensors);
   const Shape& shape() const { return shape_; }
-  bool single() const { return positive_.size() == 1; }
   // The steps from the given place on.
   RowSteps row(size_t place, bool each_input) const {
     return {&positive_inverse_[place], &negative_inverse_[place], &positive_[place],

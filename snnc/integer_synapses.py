@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from snnc.backends.lowering import lower
 from snnc.coverage import shapes_at
 from snnc.data import Feeds
 from snnc.energy import classify, shaped_values
-from snnc.ir.graph import Graph
+from snnc.ir.composed import PARTS
+from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.node import Op
 from snnc.ir.ops import multiplied
 from snnc.ir.weights import quantized
 from snnc.passes.integer_weights import integer_layers, is_product
 from snnc.synapses import macs
+
+NO_OPERATION = "no integer operation for its shape"
+"""Why a layer with rounded weights, or a product, is computed with numbers all the same."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,33 @@ def integer_synapses(
 ) -> IntegerSynapses:
     """What QuantizeSynapses made of a spiking graph. sample: to count on where no size suits."""
     why = {op.outputs[0]: found for op, found in integer_layers(graph) if isinstance(found, str)}
-    layers, products, floats, integer = [], [], [], set()
+    lowered = _integer_results(graph)
+    layers: list[str] = []
+    products: list[str] = []
+    floats: list[FloatLayer] = []
+    integer: set[str] = set()
     for op, kind in classify(graph):
         name = op.loc.names[0]
-        if any(quantized(graph, v) is not None for v in multiplied(op)):
-            layers.append(name)
-            integer.add(op.outputs[0])
-        elif is_product(graph, op):
-            products.append(name)
-            integer.add(op.outputs[0])
-        else:
+        rounded = any(quantized(graph, v) is not None for v in multiplied(op))
+        if not (rounded or is_product(graph, op)):
             floats.append(FloatLayer(name, why.get(op.outputs[0], kind)))
+        elif op.outputs[0] not in lowered:
+            floats.append(FloatLayer(name, NO_OPERATION))
+        else:
+            (layers if rounded else products).append(name)
+            integer.add(op.outputs[0])
     share = _share(graph, sample, integer)
     return IntegerSynapses(tuple(layers), tuple(products), tuple(floats), share, agreement)
+
+
+def _integer_results(graph: Graph) -> set[str]:
+    """What the layers compute that the artifact holds as operations on spike counts."""
+    found: set[str] = set()
+    for op in lower(graph).nodes:
+        parts = op.attrs.get(PARTS, ()) if isinstance(op, Op) else ()
+        if isinstance(op, Op) and op.op_type.startswith(f"{DOMAIN}.Spike"):
+            found.update(str(part).split("\n")[0] for part in parts)  # type: ignore[union-attr]
+    return found
 
 
 def _share(graph: Graph, sample: Feeds, integer: set[str]) -> float | None:

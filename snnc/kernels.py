@@ -10,6 +10,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from itertools import count, takewhile
 from pathlib import Path
 
+from snnc.errors import CompileError
+
+INTERFACE = 1
+"""What operations mean to the kernels; the library says which number it was built for."""
+
 _NAMES = ("snnc_kernels.so", "snnc_kernels.dylib", "snnc_kernels.dll")
 
 
@@ -17,10 +22,15 @@ def kernel_library() -> Path | None:
     """The library of native kernels, for any program that uses onnxruntime 1.18 or newer.
 
     Python: SessionOptions.register_custom_ops_library; C: RegisterCustomOpsLibrary_V2; C#:
-    SessionOptions.RegisterCustomOpLibraryV2. None where snnc was installed without a C++ compiler.
+    SessionOptions.RegisterCustomOpLibraryV2. None where it could not be built at installation.
     """
     candidates = (folder / name for folder in _directories() for name in _NAMES)
     return next((path for path in candidates if path.exists()), None)
+
+
+def check_kernel_library() -> None:
+    """CompileError if there is a library that is damaged or of another version of snnc."""
+    _library()
 
 
 def _directories() -> Iterator[Path]:
@@ -64,7 +74,19 @@ def _library() -> ctypes.CDLL | None:
     path = kernel_library()
     if path is None:
         return None
-    library = ctypes.CDLL(str(path))
+    try:
+        library = ctypes.CDLL(str(path))
+        interface = library.snnc_kernels_interface()
+    except (OSError, AttributeError) as error:
+        words = " ".join(str(error).split())
+        raise CompileError(
+            f"the kernel library '{path}' cannot be loaded: {words}", help="install snnc again"
+        ) from None
+    if interface != INTERFACE:
+        raise CompileError(
+            f"the kernel library '{path}' belongs to another version of snnc",
+            help="install snnc again",
+        )
     library.snnc_kernels_active.restype = ctypes.c_char_p
     library.snnc_kernels_supported.restype = ctypes.c_char_p
     library.snnc_kernels_supported.argtypes = [ctypes.c_size_t]

@@ -13,6 +13,7 @@ from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.ops import multiplied
 from snnc.ir.text import format_node, format_type
+from snnc.ir.weights import quantized
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -93,8 +94,10 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
         behind = (neuron_behind(graph, v) for v in multiplied(op))
         sources = [n for v in behind if v and isinstance(n := graph.producer[v], Neuron)]
         share = percentage
+        integer = any(quantized(graph, v) is not None for v in multiplied(op))
+        how = f"{kind}, int8" if integer else kind
         for neuron in sources or (None,):
-            rows.append([op.loc.names[0], op.op_type, kind, *_neuron_cells(graph, neuron), share])
+            rows.append([op.loc.names[0], op.op_type, how, *_neuron_cells(graph, neuron), share])
             share = None
     head = ["layer", "op", "kind", "shape", "neuron", "step+", "step-", "spikes/neuron", "energy %"]
     return head, rows

@@ -13,7 +13,7 @@ from snnc.errors import CompileError
 from snnc.export import export, shape_name
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type, real
-from snnc.kernels import kernel_library
+from snnc.kernels import check_kernel_library, kernel_library
 
 __all__ = [
     "Session",
@@ -124,6 +124,7 @@ def _options(optimize: bool) -> Any:
 def _register_kernels(options: Any) -> None:
     library = kernel_library()
     if library is not None:
+        check_kernel_library()
         options.register_custom_ops_library(str(library))
 
 
@@ -134,8 +135,8 @@ def session(path: str | Path, *, threads: int | None = None, kernels: bool = Tru
     """
     options = _options(optimize=True)
     if threads is not None:
-        if threads < 1:
-            raise CompileError(f"threads must be at least 1, not {threads}")
+        if not isinstance(threads, int) or threads < 1:
+            raise CompileError(f"threads must be an integer from 1 on, not {threads!r}")
         options.intra_op_num_threads = threads
     if kernels:
         _register_kernels(options)

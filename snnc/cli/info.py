@@ -34,7 +34,10 @@ def info_command(as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    kernels = "none: installed without a C++ compiler, function bodies run instead"
+    kernels = (
+        "none: they could not be built when snnc was installed (pip install -v says why); "
+        "function bodies run instead"
+    )
     rows = [
         ("onnxruntime", document["onnxruntime"]),
         ("python", document["python"]),

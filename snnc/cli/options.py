@@ -89,8 +89,7 @@ neuron_options = together(
     click.option(
         "--polarity",
         type=click.Choice(["separate", "shared"]),
-        help="One step for each sign, or one for both.  [default: separate; shared with integer "
-        "synapses]",
+        help="One step for each sign (the default; not with int8 synapses), or one for both.",
     ),
 )
 synapses_option = click.option(
@@ -98,7 +97,7 @@ synapses_option = click.option(
     type=click.Choice(["float", "int8"]),
     default="float",
     show_default=True,
-    help="int8: 8-bit weights and spike counts, for faster products.",
+    help="int8: 8-bit weights and spike counts, much faster with the native kernels (snnc info).",
 )
 site_options = together(
     keep_option,

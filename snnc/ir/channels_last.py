@@ -52,7 +52,9 @@ def entrywise(graph: Graph, node: Node) -> tuple[int, ...]:
     () if it does anything else, or ranks are unknown. A Concat is entrywise: its axis moves along.
     """
     positions = _combined(graph, node)
-    sizes = {_rank(graph, v) for v in (*(node.inputs[i] for i in positions), *node.outputs)} - {0}
+    combined = (node.inputs[i] for i in positions)
+    computed = [v for v in (*combined, *node.outputs) if v not in graph.consts]
+    sizes = {_rank(graph, v) for v in computed}
     if len(sizes) != 1 or None in sizes or len(node.outputs) != 1:
         return ()
     rank = sizes.pop()
@@ -62,9 +64,7 @@ def entrywise(graph: Graph, node: Node) -> tuple[int, ...]:
 
 
 def _rank(graph: Graph, value: str) -> int | None:
-    """The number of axes of a computed value; 0 for a constant."""
-    if value in graph.consts:
-        return 0
+    """The number of axes of a computed value; None where it is unknown."""
     shape = graph.types[value].shape if value in graph.types else None
     return None if shape is None else len(shape)
 

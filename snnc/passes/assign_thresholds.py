@@ -33,9 +33,9 @@ class AssignThresholds:
                 f"lambda {self.scale} is out of range", help="choose 0 < lambda <= 1"
             )
         if self.polarity not in get_args(Polarity):
-            raise unknown_name("polarity", self.polarity, get_args(Polarity))
+            raise unknown_name("polarity", str(self.polarity), get_args(Polarity))
         if self.synapses not in get_args(Synapses):
-            raise unknown_name("synapses", self.synapses, get_args(Synapses))
+            raise unknown_name("synapses", str(self.synapses), get_args(Synapses))
         if self.synapses == "int8" and self.polarity == "separate":
             raise CompileError(
                 "integer synapses need one step for both signs, not separate ones",

@@ -37,7 +37,7 @@ def to_integers(graph: Graph) -> Graph:
     for drive in _drives(graph):
         sources = [counting_neuron(graph, v) for v in drive.spikes]
         neurons = tuple(n for n in sources if n is not None)
-        if len(neurons) < len(sources):
+        if len(neurons) < len(sources) or _overflows(graph, drive, neurons):
             continue
         for neuron in neurons:
             check_counts(graph, neuron, drive.parts[0])
@@ -63,6 +63,15 @@ def _drives(graph: Graph) -> Iterator[Drive]:
             found = linear(graph, node) or convolution(graph, node) or product(graph, node)
             if found is not None:
                 yield found
+
+
+def _overflows(graph: Graph, drive: Drive, neurons: tuple[Neuron, ...]) -> bool:
+    """Whether the sums of a product of spikes may leave 32 bits; weights were checked before."""
+    if drive.weights is not None:
+        return False
+    depth = (graph.types[drive.spikes[0]].shape or (None,))[-1]
+    largest = [n.model.top if n.sides == "positive" else 128 for n in neurons]
+    return isinstance(depth, int) and depth * max(largest[0], 1) * max(largest[-1], 1) >= 2**31
 
 
 def _moved(graph: Graph, counting: dict[str, Neuron]) -> dict[str, Neuron]:

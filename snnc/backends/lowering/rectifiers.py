@@ -33,7 +33,8 @@ def share_rectifiers(graph: Graph) -> Graph:
 
 
 def _relu_beside(graph: Graph, neuron: Neuron) -> Op | None:
+    """The Relu that reads what the neuron reads; none where that is rectified already."""
     value = neuron.inputs[0]
     readers = graph.readers.get(value, ()) if value in graph.producer else ()
     relus = (node for node in readers if isinstance(node, Op) and node.op_type == "Relu")
-    return next(relus, None)
+    return None if graph.op(value, "Relu") else next(relus, None)
