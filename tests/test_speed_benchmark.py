@@ -115,16 +115,16 @@ def ratio(median: float) -> Ratio:
     return Ratio(median, median, median, 5, 1.0)
 
 
-def test_limits_stand_beside_the_worst_median() -> None:
+def test_limits_stand_beside_the_median_of_one_thread() -> None:
     measured = Measured({"onnxruntime": "1.0"})
-    for threads, median in ((1, 1.2), (2, 1.4)):
+    for threads, median in ((1, 1.4), (2, 1.2)):
         found = {ANN: ratio(1.0), BODIES: ratio(median)}
         measured.networks.append(NetworkRow("vit_b16", 1, threads, found))
     name = "one row x 4096x4096, 80 % zeros, int8"
     measured.kernels.append(KernelRow(name, "MatMul of the ANN", 1, ratio(0.2)))
     lines = measured.markdown().splitlines()
-    assert "| ViT-B/16, function bodies | 1.40 | 1.30 | 1.15 | NO |" in lines
-    assert "| one row, 80 % zeros, int8 | 0.20 | 0.25 | 0.15 | yes |" in lines
+    assert "| ViT-B/16, function bodies | 1.40 | 1.20 | 1.30 | 1.15 | NO |" in lines
+    assert "| one row, 80 % zeros, int8 | 0.20 | - | 0.25 | 0.15 | yes |" in lines
     assert sum(line.endswith("| - |") for line in lines) >= len(LIMITS) - 2
 
 
