@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+import snnc
 from benchmarks.speed_kernels import kernel_rows
 from benchmarks.speed_networks import SOURCES, Network, NoZooError
 from benchmarks.speed_report import Measured, NetworkRow, write
 from benchmarks.speed_timing import bound_run, ratios, session
-from benchmarks.speed_variants import ANN, Variant, kernel_library, variants
+from benchmarks.speed_variants import ANN, Variant, variants
 
 KERNELS = "kernels"
 
@@ -75,7 +76,7 @@ def _line(row: NetworkRow) -> str:
 
 def measure_kernels(settings: Settings, measured: Measured, directory: Path) -> None:
     """Adds the rows of single operations."""
-    library = kernel_library()
+    library = snnc.kernel_library()
     if library is None:
         measured.skipped.append(f"{KERNELS}: no native kernels here, the neuron's body alone")
     for threads in settings.threads:

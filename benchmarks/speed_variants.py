@@ -6,16 +6,15 @@ A process for each: what fails leaves a reason and no more, and its memory is fr
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import snnc
 from benchmarks.speed_networks import Network
+from snnc.ir.neuron import Synapses
 from snnc.ir.node import Array
 
 ANN, BODIES, FLOAT, INT8, PEER = "ANN", "bodies", "native float", "native int8", "QDQ int8"
@@ -32,22 +31,15 @@ class Variant:
     note: str = ""
 
 
-def kernel_library() -> Path | None:
-    """The library of native kernels, if snnc has one."""
-    find: Callable[[], Path | None] = getattr(snnc, "kernel_library", lambda: None)
-    found = find()
-    return None if found is None else Path(found)
-
-
 def variants(network: Network, directory: Path) -> list[Variant]:
     """The network itself, its spiking forms, and onnxruntime's own int8 form of it."""
-    library = kernel_library()
+    library = snnc.kernel_library()
     missing = "" if library else "no native kernels here"
     spiking, reason = _made(_compile, network, directory / "spiking.onnx", "float")
     found = [Variant(ANN, network.path), Variant(BODIES, spiking, note=reason)]
     found.append(Variant(FLOAT, spiking if library else None, library, reason or missing))
-    int8, reason = None, missing or "snnc.compile has no synapses='int8' here"
-    if library and "synapses" in inspect.signature(snnc.compile).parameters:
+    int8, reason = None, missing
+    if library:
         int8, reason = _made(_compile, network, directory / "spiking_int8.onnx", "int8")
     found.append(Variant(INT8, int8, library, reason))
     peer, reason = _made(_quantise, network, directory / "qdq.onnx")
@@ -67,16 +59,15 @@ def _made(
     return None, f"{type(error).__name__}: {words[:200]}"
 
 
-def _compile(network: Network, path: Path, synapses: str) -> None:
-    compile_network = partial(
-        snnc.compile,
+def _compile(network: Network, path: Path, synapses: Synapses) -> None:
+    spiking = snnc.compile(
         network.path,
         calibration=network.calibration,
         mask_input=network.mask_input,
         scale=network.scale,
+        synapses=synapses,
     )
-    other = {} if synapses == "float" else {"synapses": synapses}
-    compile_network(**other).save(path)  # type: ignore[arg-type]  # not an option of every version
+    spiking.save(path)
 
 
 class _Reader:

@@ -21,7 +21,6 @@ std::vector<uint8_t> channels_last(const int8_t* weights, size_t outputs, size_t
   return permuted;
 }
 
-size_t parts_of(size_t count, size_t most) { return (count + most - 1) / most; }
 
 }  // namespace
 

@@ -9,10 +9,7 @@
 namespace snnc {
 namespace SNNC_ISA {
 
-// An entry of a packed row.
-using RowEntry = std::conditional_t<kHasDot4, uint8_t, int16_t>;
-
-SNNC_INLINE void copy_counts(const uint8_t* __restrict from, size_t n, RowEntry* __restrict to) {
+SNNC_INLINE void copy_counts(const uint8_t* __restrict from, size_t n, Entry* __restrict to) {
   constexpr size_t kBytes = kWordBytes;
   if (!kHasDot4) {
     for (size_t i = 0; i < n; ++i) to[i] = from[i];
@@ -27,11 +24,11 @@ SNNC_INLINE void copy_counts(const uint8_t* __restrict from, size_t n, RowEntry*
 // Writes a row from the inputs that Window finds, one after another.
 class RowWriter {
  public:
-  RowWriter(const ConvRows& rows, RowEntry* to) : rows_(rows), to_(to) {}
+  RowWriter(const ConvRows& rows, Entry* to) : rows_(rows), to_(to) {}
 
   void silent(size_t taps) {
     const size_t n = taps * rows_.channels;
-    std::fill(to_, to_ + n, RowEntry{rows_.zero_point});
+    std::fill(to_, to_ + n, Entry{rows_.zero_point});
     to_ += n;
   }
   void taps(const uint8_t* from, size_t taps) {
@@ -42,7 +39,7 @@ class RowWriter {
 
  private:
   const ConvRows& rows_;
-  RowEntry* to_;
+  Entry* to_;
 };
 
 // An output position; they are numbered in the order of rows.
@@ -135,10 +132,10 @@ inline void gather_rows(const ConvRows& rows, size_t first, size_t count, uint8_
   const Window window(rows);
   Position at = position_of(rows.shape, first);
   for (size_t i = 0; i < count; ++i, packed += stride, at = next(rows.shape, at)) {
-    RowEntry* row = reinterpret_cast<RowEntry*>(packed);
+    Entry* row = reinterpret_cast<Entry*>(packed);
     RowWriter writer(rows, row);
     window.write(at, writer);
-    std::fill(row + depth, row + stride / sizeof(RowEntry), RowEntry{0});
+    std::fill(row + depth, row + stride / sizeof(Entry), Entry{0});
   }
 }
 

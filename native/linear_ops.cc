@@ -83,7 +83,7 @@ class SpikeLinear : public FusedKernel {
     const uint8_t* packed = x;
     if (!linear().rows_are_packed(k)) {
       auto* room = static_cast<uint8_t*>(scratch(rows * stride));
-      const size_t parts = (rows + kPackedRows - 1) / kPackedRows;
+      const size_t parts = parts_of(rows, kPackedRows);
       run.parallel(parts, [&](size_t i) {
         const Part part = part_of(rows, parts, i);
         linear().pack_rows(x + part.begin * k, part.size(), k, room + part.begin * stride);

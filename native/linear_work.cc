@@ -11,7 +11,6 @@ constexpr size_t kTaskProducts = 4 << 20;   // about 10 microseconds with AVX-51
 constexpr size_t kRowsOfPanelLoad = 16;     // loading a panel costs as much as so many rows
 constexpr size_t kTaskWeightBytes = 256 * 1024;
 
-size_t parts_of(size_t count, size_t most) { return (count + most - 1) / most; }
 
 }  // namespace
 

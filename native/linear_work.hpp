@@ -11,13 +11,16 @@ struct Part {
   size_t size() const { return end - begin; }
 };
 
+// How many parts of at most `most` make up `count`.
+inline size_t parts_of(size_t count, size_t most) { return (count + most - 1) / most; }
+
 // The i-th of `parts` parts of [0, count), none empty where parts <= count.
 inline Part part_of(size_t count, size_t parts, size_t i) {
   return {count * i / parts, count * (i + 1) / parts};
 }
 
 inline size_t panels_of(const LinearKernels& kernels, size_t columns) {
-  return (columns + kernels.tile_columns - 1) / kernels.tile_columns;
+  return parts_of(columns, kernels.tile_columns);
 }
 
 // A product of packed rows and panels, cut into tasks: tasks of the same rows follow each other,

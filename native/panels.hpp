@@ -45,8 +45,7 @@ inline void interleave_rows(const uint8_t* const* row, size_t column, uint8_t fl
 #undef SNNC_LOW_HALVES
 #undef SNNC_HIGH_HALVES
 
-// The i-th entry of the words of a panel: bytes, or int16.
-using Entry = std::conditional_t<kHasDot4, uint8_t, int16_t>;
+// An entry of the words of a panel.
 inline Entry entry_of(uint8_t byte, uint8_t flip) {
   return static_cast<Entry>(static_cast<int8_t>(byte ^ flip));
 }

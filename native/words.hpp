@@ -5,6 +5,8 @@
 // interleave_*: units of a and b in turn, from the low or high half of every 128 bits.
 #pragma once
 
+#include <type_traits>
+
 #include "simd.hpp"
 
 #define SNNC_INLINE inline __attribute__((always_inline))
@@ -161,6 +163,9 @@ SNNC_INLINE Words dpbusd(Words sum, Words u, Words s) { return _mm256_dpbusd_avx
 constexpr bool kHasDot4 = false;
 SNNC_INLINE Words dpbusd(Words sum, Words, Words) { return sum; }
 #endif
+
+// An entry of what is packed for the tile, 4 or 2 a word.
+using Entry = std::conditional_t<kHasDot4, uint8_t, int16_t>;
 
 template <bool kFirstSigned>
 SNNC_INLINE Words dot4(Words sum, Words a, Words b) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -158,10 +158,10 @@ class Graph:
             consts={name: c for name, c in self.consts.items() if name in needed},
         )
 
-    def fresh(self, base: str) -> str:
-        """A value name not yet in use, as near to `base` as possible."""
+    def fresh(self, base: str, taken: Container[str] = ()) -> str:
+        """A value name not yet in use, nor in `taken`, as near to `base` as possible."""
         name, n = base, 1
-        while name in self.names:
+        while name in self.names or name in taken:
             name, n = f"{base}.{n}", n + 1
         return name
 

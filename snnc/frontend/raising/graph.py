@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from snnc.frontend.raising.layers import BEFORE, Counts, Layer, layers_of
+from snnc.frontend.raising.layers import BEFORE, RECOMPILE, Counts, Layer, layers_of
 from snnc.frontend.raising.layout import move_channels_first
 from snnc.ir.composed import PARTS, Composed, composed, without_neuron
 from snnc.ir.graph import Graph
@@ -58,16 +58,16 @@ class _Raised:
             for value in filter(None, node.outputs):
                 self._holds(value, self.counts[read[0]])
         else:
-            raise self._graph.error("reads spike counts as if they were numbers", node, _HELP)
+            raise self._graph.error("reads spike counts as if they were numbers", node, RECOMPILE)
 
     def _number(self, op: Op) -> str:
         """The spikes that a DequantizeLinear makes of counts."""
         counts = self.counts.get(op.inputs[0])
         step, zero = (*(self.consts.get(v) for v in op.inputs[1:]), None, None)[:2]
         if counts is None or step is None or zero is None or op.outputs[0] in self._graph.outputs:
-            raise self._graph.error("reads spike counts as if they were numbers", op, _HELP)
+            raise self._graph.error("reads spike counts as if they were numbers", op, RECOMPILE)
         if not np.array_equal(step, counts.step) or not np.all(zero == counts.zero_point):
-            raise self._graph.error("spike counts are scaled by another threshold", op, _HELP)
+            raise self._graph.error("spike counts are scaled by another threshold", op, RECOMPILE)
         return op.inputs[0]
 
     def _holds(self, value: str, counts: Counts) -> None:
@@ -105,9 +105,7 @@ class _Raised:
         return list(zip([*names, op.outputs[0]], (loc for _, loc in stored), strict=True))
 
     def _fresh(self, base: str) -> str:
-        name, n = base, 1
-        while name in self._graph.names or name in self._made:
-            name, n = f"{base}.{n}", n + 1
+        name = self._graph.fresh(base, self._made)
         self._made.add(name)
         return name
 
@@ -139,11 +137,8 @@ class _Raised:
             known: list[Array | None] = [self.consts.get(step) for step in inputs[1:] if step]
             step = known[0] if known else np.array(1, np.float32)
             if step is None:
-                raise self._graph.error("a threshold is not constant", op, _HELP)
+                raise self._graph.error("a threshold is not constant", op, RECOMPILE)
             self._holds(op.outputs[0], Counts(step, ZERO_POINT[made.sides]))
-
-
-_HELP = "compile the network again"
 
 
 def _stored_parts(op: Op) -> list[tuple[str, Loc]]:

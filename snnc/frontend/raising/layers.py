@@ -14,6 +14,9 @@ from snnc.ir.node import Array, Attribute, Dim, Op
 BEFORE = ""
 """In the inputs of a layer: the result of the layer before."""
 
+RECOMPILE = "compile the network again"
+"""What to do about an artifact that lowering never wrote."""
+
 _ROUNDING = 1e-6
 """A factor this near to 1 is none: it went through a division."""
 
@@ -73,7 +76,7 @@ def _steps(graph: Graph, op: Op, made: Composed, counts: Mapping[str, Counts]) -
         if made.drive.startswith("Float"):
             continue
         if value not in counts or counts[value].zero_point != op.attrs.get(point):
-            raise graph.error(f"%{value} is not the spike counts of neurons", op, _HELP)
+            raise graph.error(f"%{value} is not the spike counts of neurons", op, RECOMPILE)
         found.append(counts[value].step)
     return found
 
@@ -84,7 +87,7 @@ def _product(graph: Graph, op: Op, steps: list[Array], parts: int) -> list[Layer
     if op.integer("trans_b", 0):
         shape = graph.types[b].shape if b in graph.types else None
         if shape is None or len(shape) < 2:
-            raise graph.error(f"the number of axes of %{b} is not known", op, _HELP)
+            raise graph.error(f"the number of axes of %{b} is not known", op, RECOMPILE)
         order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
         swapped = (*shape[:-2], shape[-1], shape[-2])
         layers.append(Layer("Transpose", (b,), {"perm": order}, shape=swapped))
@@ -104,8 +107,5 @@ def _geometry(op: Op) -> dict[str, Attribute]:
 def _constant(graph: Graph, op: Op, value: str) -> Array:
     array = graph.consts.get(value)
     if array is None:
-        raise graph.error(f"%{value} is not constant", op, _HELP)
+        raise graph.error(f"%{value} is not constant", op, RECOMPILE)
     return array
-
-
-_HELP = "compile the network again"

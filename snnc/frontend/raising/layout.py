@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from snnc.frontend.raising.layers import RECOMPILE
 from snnc.ir.channels_last import (
     Permutation,
     channels_first,
@@ -65,7 +66,7 @@ class _Moved:
         )
         for value in self._held.keys() & set(self._graph.outputs):
             node = self._graph.producer[value]
-            raise self._graph.error(f"output %{value} is channels-last", node, _HELP)
+            raise self._graph.error(f"output %{value} is channels-last", node, RECOMPILE)
         changed = replace(self._graph, nodes=nodes, types=self._types, consts=self._consts)
         return changed.pruned()
 
@@ -89,7 +90,9 @@ class _Moved:
 
     def _convolve(self, op: Op, rank: int) -> None:
         if op.ints("channels_last", ()) != channels_last(rank):
-            raise self._graph.error("spike counts are convolved in an unknown layout", op, _HELP)
+            raise self._graph.error(
+                "spike counts are convolved in an unknown layout", op, RECOMPILE
+            )
         maps = maps_read(op)
         inputs = tuple(
             self._as_first(v, op, rank) if i in maps else v for i, v in enumerate(op.inputs)
@@ -148,14 +151,8 @@ class _Moved:
         return self._transposed(self._same.get(value, value), channels_first(rank), reader)
 
     def _transposed(self, value: str, perm: Permutation, reader: Node) -> str:
-        base, n = f"{value}.transposed", 1
-        name = base
-        while name in self._graph.names or name in self._made:
-            name, n = f"{base}.{n}", n + 1
+        name = self._graph.fresh(f"{value}.transposed", self._made)
         self._made.add(name)
         self._type(name, value, perm)
         self._nodes.append(Op((name,), (value,), reader.loc, "Transpose", {"perm": perm}))
         return name
-
-
-_HELP = "compile the network again"
