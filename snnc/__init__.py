@@ -14,6 +14,11 @@ from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.kernels import kernel_library
+from snnc.neurons.aif import AIF
+from snnc.neurons.dual_if import DualIF
+from snnc.neurons.dual_mtn import DualMTN
+from snnc.neurons.integrate_fire import IF
+from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
 from snnc.plots import plot
 from snnc.prepare import check
@@ -27,11 +32,16 @@ from snnc.tuning import Tuned, tune
 __version__ = "0.1.0"
 
 __all__ = [
+    "AIF",
+    "IF",
+    "MTN",
     "SFN",
     "CalibratedNetwork",
     "CompileError",
     "CompileReport",
     "Diagnosis",
+    "DualIF",
+    "DualMTN",
     "Energy",
     "Evaluation",
     "Graph",

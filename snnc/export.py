@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
 
-from snnc.ir.composed import neuron_attributes
+from snnc.ir.composed import Composed, neuron_attributes
 from snnc.ir.functions import Function, function_of
 from snnc.ir.graph import DOMAIN, OPSET, Graph
 from snnc.ir.node import Array, Attribute, Body, Neuron, Node, Op, Type
@@ -143,7 +143,9 @@ def _operation(node: Node) -> tuple[str, str, Mapping[str, Attribute]]:
         domain, _, op_type = node.op_type.rpartition(".")
         return domain, op_type, node.attrs
     if isinstance(node, Neuron):
-        return DOMAIN, node.model.function(node.sides)[0], neuron_attributes(node)
+        over_time = node.timesteps > 1
+        made = Composed(neuron=node.model, sides=node.sides, over_time=over_time)
+        return DOMAIN, made.name, neuron_attributes(node)
     return "", "Identity", {}
 
 

@@ -1,4 +1,4 @@
-"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][<neuron>[Count]]`."""
+"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][<neuron>[Count|OverTime]]`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
 Activation: TypeAlias = Literal["", "Gelu", "Relu"]
 """An activation function behind a drive."""
 
-_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(.*?)(Count|)")
+_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(.*?)(Count|OverTime|)")
 
 
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
-    spike count in place of step x count."""
+    spike count in place of step x count; over_time: the neuron alone, over several timesteps."""
 
     drive: str = ""
     add: bool = False
@@ -40,6 +40,7 @@ class Composed:
     neuron: NeuronModel | None = None
     sides: Sides = "silent"
     count: bool = False
+    over_time: bool = False
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Composed:
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
-        return name + functions(self.sides)[0]
+        return name + functions(self.sides)[0] + "OverTime" * self.over_time
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -81,8 +82,14 @@ def composed(op: Op) -> Composed | None:
     found = _NAME.fullmatch(name)
     if domain != DOMAIN or found is None:
         return None
-    drive, add, activation, neuron, count = found.groups()
-    made = Composed(drive, bool(add), activation, count=bool(count))  # type: ignore[arg-type]
+    drive, add, activation, neuron, mode = found.groups()
+    made = Composed(
+        drive,
+        bool(add),
+        activation,  # type: ignore[arg-type]
+        count=mode == "Count",
+        over_time=mode == "OverTime" and not drive,
+    )
     candidates = [made]
     if neuron:
         kind = str(op.attrs.get("model"))
@@ -106,6 +113,8 @@ def _reads(made: Composed, inputs: tuple[str, ...]) -> bool:
 def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
     """The ONNX attributes of a neuron: its model's name and parameters, its activity."""
     attrs: dict[str, Attribute] = {"model": neuron.model.name, **neuron.model.parameters}
+    if neuron.timesteps > 1:
+        attrs["timesteps"] = neuron.timesteps
     if neuron.activity is not None:
         attrs |= {f.name: getattr(neuron.activity, f.name) for f in fields(neuron.activity)}
     return attrs

@@ -13,6 +13,7 @@ from snnc.ir.composed import DRIVES, Composed, composed
 from snnc.ir.graph import DOMAIN
 from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Neuron, Node, Op, Sides
+from snnc.ir.over_time import over_time
 
 _REFERENCE = re.compile(r": (\w+) = @(\w+)")
 
@@ -41,7 +42,8 @@ class Function:
 def function_of(node: Node) -> Function | None:
     """The body of an operation of domain ai.snnc; None for any other node."""
     if isinstance(node, Neuron):
-        return _neuron(node.model, node.sides)
+        once = _neuron(node.model, node.sides)
+        return once if node.timesteps == 1 else _over_time(node.model, node.sides, once)
     if not isinstance(node, Op) or not node.op_type.startswith(f"{DOMAIN}."):
         return None
     name = node.op_type.removeprefix(f"{DOMAIN}.")
@@ -54,7 +56,8 @@ def function_of(node: Node) -> Function | None:
 def _function(made: Composed) -> Function:
     """A body that calls those of its parts."""
     if made.neuron is not None and not made.drive:
-        return _neuron(made.neuron, made.sides, made.count)
+        once = _neuron(made.neuron, made.sides, made.count)
+        return _over_time(made.neuron, made.sides, once) if made.over_time else once
     drive = Function(made.drive, DRIVES[made.drive], _BODIES[made.drive])
     if made.name == made.drive:
         return drive
@@ -83,6 +86,10 @@ def _function(made: Composed) -> Function:
 def _neuron(model: NeuronModel, sides: Sides, count: bool = False) -> Function:
     name, body = model.count_function(sides) if count else model.function(sides)
     return Function(name, ("x", "positive", "negative"), body)
+
+
+def _over_time(model: NeuronModel, sides: Sides, once: Function) -> Function:
+    return Function(f"{once.name}OverTime", once.inputs, over_time(model, sides))
 
 
 def _zero_point(name: str, attribute: str) -> str:

@@ -35,6 +35,12 @@ class NeuronModel(ABC):
 
     name: ClassVar[str]
     equation: ClassVar[str]
+    signs: ClassVar[tuple[str, ...]] = ("positive", "negative")
+    """The signs of input that it can spike for."""
+    one_threshold: ClassVar[bool] = False
+    """Whether both signs always have one threshold."""
+    dual: ClassVar[bool] = False
+    """Whether each sign has a membrane of its own."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -92,6 +98,36 @@ class NeuronModel(ABC):
         with np.errstate(over="ignore"):  # a huge step times an infinite input's count
             return np.where(count == 0, np.float32(0), count * size).astype(np.float32)
 
+    def over_time(
+        self, x: Array, positive: float | Array = 0.0, negative: float | Array = 0.0
+    ) -> Array:
+        """Outputs at every timestep, x and result [T, ...]: input adds to what earlier spikes did
+        not carry (spec 2.7); with a membrane for each sign, to that of its own (spec 1)."""
+        x = np.asarray(x, np.float32)
+        if not self.dual:
+            return self._over_time(x, positive, negative)
+        zero = np.float32(0)
+        up = self._over_time(np.where(x > 0, x, zero), positive, 0.0)
+        return up + self._over_time(np.where(x < 0, x, zero), 0.0, negative)
+
+    def _over_time(self, x: Array, positive: float | Array, negative: float | Array) -> Array:
+        kept, out = np.zeros(x.shape[1:], np.float32), np.empty_like(x)
+        with np.errstate(all="ignore"):  # infinite inputs
+            for t, now in enumerate(x):
+                membrane = kept + now
+                out[t] = self.step(membrane, positive, negative)
+                kept = self.kept(membrane, out[t], positive)
+        return out
+
+    def kept(self, membrane: Array, emitted: Array, positive: float | Array) -> Array:
+        """What is left of a membrane potential, less v(0), after it emitted."""
+        return membrane - emitted
+
+    @property
+    def kept_body(self) -> str:
+        """Text of `kept` in a function body, from `membrane`, `spikes` and `positive`."""
+        return "kept = Sub (membrane, spikes)"
+
     def steps_of(
         self, statistics: Statistics, scale: float, polarity: Polarity
     ) -> tuple[float, float]:
@@ -103,11 +139,12 @@ class NeuronModel(ABC):
         s = statistics
         positive = s.high if s.high > 0 else max(s.maximum, 0.0)
         negative = -s.low if s.low < 0 else max(-s.minimum, 0.0)
-        if polarity == "shared":
+        shared = polarity == "shared" or self.one_threshold
+        if shared:
             larger = max(positive, negative)
             positive, negative = (larger if theta else 0.0 for theta in (positive, negative))
         seen = max(s.maximum, 0.0), max(-s.minimum, 0.0)
-        if polarity == "shared":
+        if shared:
             seen = (max(seen),) * 2
         return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
 

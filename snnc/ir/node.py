@@ -172,7 +172,8 @@ class Site:
 class Neuron:
     """A layer of spiking neurons. inputs: x, step of positive and step of negative spikes.
 
-    An absent step ('') is a dead branch: that sign never fires.
+    An absent step ('') is a dead branch: that sign never fires. timesteps: of more than one, folded
+    into the first axis of x and of the result, time first: [T * N, ...].
     """
 
     outputs: tuple[str, ...]
@@ -180,6 +181,7 @@ class Neuron:
     loc: Loc
     model: NeuronModel
     activity: Activity | None = None
+    timesteps: int = 1
 
     @property
     def sides(self) -> Sides:

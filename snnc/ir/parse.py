@@ -249,10 +249,12 @@ def make_node(
         return Site(outputs, inputs, loc, role, statistics, step)
     if kind in neuron_models():
         activity = _record(Activity, attrs)
-        known = {f.name for f in fields(Activity)}
+        known = {"timesteps"} | {f.name for f in fields(Activity)}
         parameters: Any = {k: v for k, v in attrs.items() if k not in known}
+        timesteps: Any = attrs.get("timesteps", 1)
         steps_written = inputs + ("",) * (3 - len(inputs))
-        return Neuron(outputs, steps_written, loc, make_neuron(kind, **parameters), activity)
+        model = make_neuron(kind, **parameters)
+        return Neuron(outputs, steps_written, loc, model, activity, timesteps)
     return Op(outputs, inputs, loc, kind, attrs)
 
 

@@ -87,6 +87,7 @@ def format_node(graph: Graph, node: Node) -> str:
     else:
         kind, attrs = node.model.name, dict(node.model.parameters)
         attrs |= _fields(node.activity)
+        attrs |= {"timesteps": node.timesteps} if node.timesteps > 1 else {}
     inputs = ", ".join(_name(n) if n else "_" for n in node.inputs)
     keys = ", ".join(f"{_quoted(k)}={_value(v)}" for k, v in attrs.items())
     braces = f" {{{keys}}}" if keys else ""

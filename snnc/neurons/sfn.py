@@ -11,6 +11,16 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
 from snnc.ir.node import Array, Sides
+from snnc.neurons.bodies import (
+    CAPPED,
+    CONSTANTS,
+    COUNT,
+    DRIVE,
+    FIRE,
+    SILENT,
+    SILENT_COUNT,
+    sides_of_steps,
+)
 
 Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
 
@@ -148,14 +158,14 @@ class SFN(NeuronModel):
 
     def function(self, sides: Sides) -> tuple[str, str]:
         if sides == "silent":
-            return self._name(sides), "shape = Shape (x)\n y = ConstantOfShape (shape)"
+            return self._name(sides), SILENT
         return self._name(sides), self._body(sides, "{sign}", "y")
 
     def count_function(self, sides: Sides) -> tuple[str, str]:
         name = f"{self._name(sides)}Count"
         if sides == "silent":
-            return name, "s = Shape (x)\n y = ConstantOfShape <value: tensor = uint8[1] {0}> (s)"
-        counted = _COUNT.format(zero_point=float(ZERO_POINT[sides]))
+            return name, SILENT_COUNT
+        counted = COUNT.format(zero_point=float(ZERO_POINT[sides]))
         return name, "\n".join([self._body(sides, "one", "counted"), counted])
 
     def fuses(self, sides: Sides) -> bool:
@@ -168,8 +178,9 @@ class SFN(NeuronModel):
 
     def _body(self, sides: Sides, size: str, result: str) -> str:
         """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
-        parts = [_CONSTANTS, self._top(), self._drive(sides, size), self._level(sides)]
-        return "\n".join([*parts, _FIRE[sides].format(y=result)])
+        constants = [CONSTANTS, _UP_TO_HALF, _SIZES]
+        parts = [*constants, self._top(), self._drive(sides, size), self._level(sides)]
+        return "\n".join([*parts, FIRE[sides].format(y=result)])
 
     def _top(self) -> str:
         top = "last" if self.limit else "top"
@@ -182,17 +193,12 @@ class SFN(NeuronModel):
         return f"{lines}\n{_LIMITED}" if self.limit else lines
 
     def _drive(self, sides: Sides, size: str) -> str:
-        """Half steps with the sign of the input, at most 2 y_max, towards zero (int32).
-
-        ThresholdedRelu takes NaN to 0, which Min, Max and Clip hand on. A dead branch counts
-        with an inverse of 1 and emits 0.
-        """
-        signs = [sign for sign in ("positive", "negative") if sides in (sign, "both")]
-        lines = [_SIDE.format(sign=sign, size=size.format(sign=sign)) for sign in signs]
+        """Half steps of the input."""
+        lines = [sides_of_steps(sides, "two", size)]
         capped = np.isfinite(self.bound)
         if capped:
-            lines.append(_CAPPED)
-        return "\n".join([*lines, _DRIVE[sides].format(u="u" if capped else "x"), _WHOLE])
+            lines.append(CAPPED)
+        return "\n".join([*lines, DRIVE[sides].format(u="u" if capped else "x"), _WHOLE])
 
     def _level(self, sides: Sides) -> str:
         """Signed count from half steps: n = h/2 rounded up by a factor just above 1/2, so that no
@@ -230,60 +236,20 @@ class SFN(NeuronModel):
                    {signed if sides == "both" else "count = Identity (level)"}"""
 
 
-_CONSTANTS = """zero = Constant <value_float = 0.0> ()
-                one = Constant <value_float = 1.0> ()
-                two = Constant <value_float = 2.0> ()
-                up_to_half = Constant <value_float = 0.5000002384185791> ()
-                m_int = Constant <value_int: int = @M> ()
-                m = Cast <to = 1> (m_int)"""
+_SIZES = """m_int = Constant <value_int: int = @M> ()
+            m = Cast <to = 1> (m_int)"""
+
+_UP_TO_HALF = "up_to_half = Constant <value_float = 0.5000002384185791> ()"
 
 _LIMITED = """highest_int = Constant <value_int: int = @limit> ()
               highest = Cast <to = 1> (highest_int)
               top = Min (last, highest)"""
 
-_SIDE = """{sign}_raw = Div (two, {sign})
-           {sign}_dead = IsInf ({sign}_raw)
-           {sign}_inverse = Where ({sign}_dead, one, {sign}_raw)
-           {sign}_step = Where ({sign}_dead, zero, {size})"""
-
-_CAPPED = """bound = Constant <value_float: float = @bound> ()
-             u = Min (x, bound)"""
-
-_DRIVE: dict[Sides, str] = {
-    "both": """minus_inverse = Neg (negative_inverse)
-            up = Mul ({u}, positive_inverse)
-            rise = ThresholdedRelu <alpha = 0.0> (up)
-            down = Mul ({u}, minus_inverse)
-            fall = ThresholdedRelu <alpha = 0.0> (down)
-            drive = Sub (rise, fall)""",
-    "positive": """size = ThresholdedRelu <alpha = 0.0> ({u})
-            drive = Mul (size, positive_inverse)""",
-    "negative": """mirrored = Neg ({u})
-            size = ThresholdedRelu <alpha = 0.0> (mirrored)
-            drive = Mul (size, negative_inverse)""",
-}
-
 _WHOLE = """twice_top = Mul (two, top)
             lowest = Neg (twice_top)
             limited = Clip (drive, lowest, twice_top)
             whole = Cast <to = 6> (limited)"""
-
-_FIRE: dict[Sides, str] = {
-    "both": """gain = Relu (count)
-            gained = Mul (gain, positive_step)
-            loss = Clip (count, , zero)
-            lost = Mul (loss, negative_step)
-            {y} = Add (gained, lost)""",
-    "positive": """emitted = Mul (count, positive_step)
-            {y} = Relu (emitted)""",
-    "negative": """emitted = Mul (count, negative_step)
-            {y} = Sub (zero, emitted)""",
-}
-"""Without -0.0, and with an operation behind each Mul that keeps it out of the next layer."""
-
-_COUNT = """zero_point = Constant <value_float = {zero_point}> ()
-            shifted = Add (counted, zero_point)
-            y = Cast <to = 2> (shifted)"""
+"""Half steps with the sign of the input, at most 2 y_max, towards zero (int32)."""
 
 
 def _inverse(step: float | Array) -> Array:

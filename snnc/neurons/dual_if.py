@@ -1,0 +1,33 @@
+"""Dual integrate-and-fire neuron: one for each sign (arXiv 2510.23383, eqs. 35-37)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from snnc.neurons.dual import DualNeuron
+
+
+@dataclass(frozen=True)
+class DualIF(DualNeuron):
+    """IF(max(x, 0)) - IF(max(-x, 0)) with soft reset: two membranes that never cancel.
+
+    potential: v(0) of both in thresholds. bound: as of IF.
+    """
+
+    potential: float = 0.5
+    bound: float = float("inf")
+
+    name: ClassVar[str] = "dual-if"
+    equation: ClassVar[str] = "out = IF(max(x, 0); theta+) - IF(max(-x, 0); theta-)"
+    operation = "DualIntegrateFire"
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def top(self) -> int:
+        return 1
+
+    def _limits(self) -> str:
+        return "highest = Identity (one)"
