@@ -17,6 +17,7 @@ from snnc.ir.node import Array
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.calibration import Calibration, observe
+from snnc.passes.fold_time import FoldTime
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 from snnc.pipeline import Watcher, named_in_errors, run_passes
@@ -144,6 +145,7 @@ def with_scale(
     polarity: Polarity = "separate",
     watch: Watcher | None = None,
     synapses: Synapses = "float",
+    timesteps: int = 1,
 ) -> Graph:
     """The spiking network for one scale factor, from a graph of stage calibrated.
 
@@ -152,7 +154,8 @@ def with_scale(
     passes = (
         AssignThresholds(neuron, scale, polarity, synapses),
         SoftmaxMax(neuron, synapses),
-        Substitute(neuron, synapses),
+        Substitute(neuron, synapses, timesteps),
+        *((FoldTime(timesteps),) if timesteps > 1 else ()),
     )
     return run_passes(calibrated, passes, watch)
 

@@ -25,6 +25,7 @@ from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
+from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import Watcher, run_passes
 from snnc.prepare import Model, prepare
@@ -143,6 +144,7 @@ def compile(
     percentile: float = 1.0,
     polarity: Polarity | None = None,
     synapses: Synapses = "float",
+    timesteps: int = 1,
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
     mask_input: str | None = None,
@@ -150,7 +152,7 @@ def compile(
     verify: bool = False,
     watch: Watch | None = None,
 ) -> SpikingNetwork:
-    """Turns a trained network into a spiking one of one timestep, without training.
+    """Turns a trained network into a spiking one, of one timestep by default, without training.
 
     model: ONNX file, message or graph, or a network calibrated already (then calibration, keep,
     encode_input, mask_input and verify are settled). neuron: a neuron model, or the name of one.
@@ -162,7 +164,8 @@ def compile(
     levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
     (spec 2.3). polarity: a step for each sign, or one for both (None: for both with integer
     synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at most 127, or 255
-    where only positive spikes exist. keep: patterns of node names that stay analog. verify: check
+    where only positive spikes exist. timesteps: how often the input is shown; the outputs are means
+    over them. keep: patterns of node names that stay analog. verify: check
     on random data that no rewriting of the network changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
@@ -172,6 +175,12 @@ def compile(
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
     require_percentile(percentile)
+    FoldTime(timesteps)
+    if timesteps > 1 and synapses == "int8":
+        raise CompileError(
+            "integer synapses work at one timestep",
+            help="leave --timesteps out, or take float synapses",
+        )
     if isinstance(model, CalibratedNetwork):
         asked = [v for v in (calibration, statistics, mask_input, save_statistics) if v is not None]
         if asked or keep or encode_input or verify:
@@ -188,17 +197,21 @@ def compile(
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)
     calibrated = network.graph(percentile, watch.graph)
+    if timesteps > 1:
+        trial = partial(with_scale, calibrated, neuron, scale or 1.0, polarity)
+        first = next(network.calibration.reservoir.batches(1))
+        require_foldable(trial(), trial(timesteps=timesteps), first)
     choice = None
     if scale is None:
         choose = partial(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
         )
-        choose = partial(choose, polarity=polarity, synapses=synapses)
+        choose = partial(choose, polarity=polarity, synapses=synapses, timesteps=timesteps)
         finer = neuron.wider() if synapses == "float" else neuron  # 8 bits hold no more levels
         widest = finer if widen or (widen is None and by_name) else None
         neuron, choice = _chosen(neuron, widest, choose, watch)
         scale = choice.scale
-    spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses)
+    spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses, timesteps)
     reservoir = network.calibration.reservoir
     integer = None
     if synapses == "int8":

@@ -154,12 +154,16 @@ BATCH_ELEMENTS = 2**23
 
 
 def batch_size(graph: Graph, taps: Iterable[str]) -> int:
-    """Samples to run at a time so that tapped values stay small; open dimensions count as 64."""
+    """Samples to run at a time so that tapped values stay small; open dimensions count as 64.
+
+    Over several timesteps that many fewer.
+    """
     elements = 0
     for value in taps:
         shape = graph.types[value].shape or () if value in graph.types else ()
         elements += int(np.prod([d if isinstance(d, int) else 64 for d in shape[1:]]))
-    return int(np.clip(BATCH_ELEMENTS // max(elements, 1), 1, 64))
+    rows = int(np.clip(BATCH_ELEMENTS // max(elements, 1), 1, 64))
+    return max(rows // graph.timesteps, 1)
 
 
 def evaluate_constants(graph: Graph) -> dict[str, Array]:

@@ -113,7 +113,9 @@ def _coded(graph: Graph) -> Graph:
         name: replace(kind, coding=Coding.SPIKE) if name in spikes else kind
         for name, kind in graph.types.items()
     }
-    return replace(graph, types=types, stage=Stage.SPIKING if graph.neurons else Stage.ANN)
+    stage = Stage.SPIKING if graph.neurons else Stage.ANN
+    timesteps = max((neuron.timesteps for neuron in graph.neurons), default=1)
+    return replace(graph, types=types, stage=stage, timesteps=timesteps)
 
 
 def _typed(graph: Graph) -> Graph:

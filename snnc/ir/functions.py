@@ -13,7 +13,7 @@ from snnc.ir.composed import DRIVES, Composed, composed
 from snnc.ir.graph import DOMAIN
 from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Neuron, Node, Op, Sides
-from snnc.ir.over_time import over_time
+from snnc.ir.over_time import BODIES, over_time
 
 _REFERENCE = re.compile(r": (\w+) = @(\w+)")
 
@@ -194,5 +194,7 @@ _GELU = Function(
         y = Mul (halved, low)""",
 )
 
-FUNCTIONS = {"Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)")}
+FUNCTIONS = {"Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)")} | {
+    name: Function(name, ("x",), body) for name, body in BODIES.items()
+}
 """Operations that are not composed; Silu is an ONNX operation only from opset 24 (Swish)."""

@@ -59,9 +59,11 @@ def _renamed(text: str, names: dict[str, str]) -> str:
     return _WORD.sub(lambda word: names.get(word[0], word[0]), text)
 
 
-_UNFOLD = """timesteps_int = Constant <value_int: int = @timesteps> ()
+_TIME = """timesteps_int = Constant <value_int: int = @timesteps> ()
 single = Constant <value_ints = [1]> ()
-time = Reshape (timesteps_int, single)
+time = Reshape (timesteps_int, single)"""
+
+_UNFOLD = f"""{_TIME}
 folded_shape = Shape (x)
 folded_rows = Shape <start = 0, end = 1> (x)
 neuron_axes = Shape <start = 1> (x)
@@ -79,3 +81,48 @@ negative_inputs = Neg (falling_inputs)""",
 }
 
 _FOLD = "y = Reshape <allowzero = 1> (fired, folded_shape)"
+
+_PER_TIMESTEP = f"""{_TIME}
+flat = Constant <value_ints = [-1]> ()
+flat_shape = Concat <axis = 0> (time, flat)
+unfolded = Reshape (x, flat_shape)
+first = Constant <value_int = 1> ()
+after = Add (timesteps_int, first)
+numbers_int = Range (first, after, first)
+numbers_real = Cast <to = 1> (numbers_int)
+number_shape = Concat <axis = 0> (time, single)
+numbers = Reshape (numbers_real, number_shape)
+shape = Shape (x)"""
+"""x as [T, N * ...], and the numbers 1 to T as [T, 1]."""
+
+BODIES = {
+    "Repeat": f"""{_TIME}
+        shape = Shape (x)
+        rank = Shape (shape)
+        others_rank = Sub (rank, single)
+        others = Expand (single, others_rank)
+        repeats = Concat <axis = 0> (time, others)
+        y = Tile (x, repeats)""",
+    "RunningMean": f"""{_PER_TIMESTEP}
+        axis = Constant <value_int = 0> ()
+        sums = CumSum (unfolded, axis)
+        means = Div (sums, numbers)
+        y = Reshape <allowzero = 1> (means, shape)""",
+    "Telescope": f"""{_PER_TIMESTEP}
+        totals = Mul (unfolded, numbers)
+        start = Constant <value_ints = [0]> ()
+        second_last = Constant <value_ints = [-1]> ()
+        earlier = Slice (totals, start, second_last, start)
+        one_earlier = Constant <value_ints = [1, 0, 0, 0]> ()
+        before = Pad (earlier, one_earlier)
+        instants = Sub (totals, before)
+        y = Reshape <allowzero = 1> (instants, shape)""",
+    "LastTimestep": f"""{_TIME}
+        folded_rows = Shape <start = 0, end = 1> (x)
+        rows = Div (folded_rows, time)
+        first_row = Sub (folded_rows, rows)
+        start = Constant <value_ints = [0]> ()
+        y = Slice (x, first_row, folded_rows, start)""",
+}
+"""Bodies of operations that fold and unfold x, [T * N, ...] with time first (of Repeat [N, ...]):
+the same at every timestep; means so far of instants, and back; the last timestep alone."""

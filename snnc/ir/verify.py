@@ -12,6 +12,7 @@ from snnc.ir.composed import composed
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Body, Coding, Neuron, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY
+from snnc.ir.time import forms
 
 SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast", "DequantizeLinear"}
 """Operations whose result is still threshold x integer count (or a count) when their input is."""
@@ -21,17 +22,14 @@ def verify(graph: Graph, stage: Stage) -> None:
     """Raise a CompileError naming the node if `graph` is not a legal graph of `stage`."""
     if graph.stage != stage:
         raise CompileError(f"graph is at stage {graph.stage.name}, expected {stage.name}")
-    if graph.timesteps != 1:
-        raise CompileError(
-            f"{graph.timesteps} timesteps: nonlinear operations need a compensated form",
-            help="compile for one timestep",
-        )
     for name, array in graph.consts.items():
         if array.flags.writeable:
             raise CompileError(f"constant %{name} can be written to")
     _verify_order(graph)
     for node in graph.nodes:
         _verify_node(graph, node, stage)
+    if graph.timesteps != 1:
+        forms(graph)
 
 
 def _verify_order(graph: Graph) -> None:
@@ -119,6 +117,8 @@ def _verify_neuron(graph: Graph, neuron: Neuron, stage: Stage) -> None:
         raise graph.error("a neuron has an input, two steps and one result", neuron)
     if stage != Stage.SPIKING:
         raise graph.error(f"a neuron has no place at stage {stage.name}", neuron)
+    if neuron.timesteps != graph.timesteps:
+        raise graph.error(f"a neuron of {neuron.timesteps} timesteps in {graph.timesteps}", neuron)
     result = graph.types[neuron.outputs[0]]
     if result.coding is not Coding.SPIKE or result.dtype != "float32":
         raise graph.error("a neuron emits float32 spikes", neuron)

@@ -47,6 +47,13 @@ class AssignThresholds:
         def rule(node: Node) -> Replacement | None:
             if not isinstance(node, Site) or node.statistics is None:
                 return None
+            if node.statistics.minimum < 0 and "negative" not in self.neuron.signs:
+                raise graph.error(
+                    f"neuron '{self.neuron.name}' fires for positive inputs only, and this one "
+                    f"reaches {node.statistics.minimum:.4g}",
+                    node,
+                    help=f"take dual-{self.neuron.name}, or --keep the layers that read it",
+                )
             neuron = self.neuron.at(node.statistics.sides, self.synapses)
             step = neuron.steps_of(node.statistics, self.scale, self.polarity)
             return Replacement((replace(node, step=step),))

@@ -10,22 +10,26 @@ import numpy as np
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Synapses
 from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site, sides_of
-from snnc.ir.ops import ONNX_TYPE, absorbed_rectifier
+from snnc.ir.ops import ONNX_TYPE, Absorbed, absorbed_rectifier
 
 
 @dataclass(frozen=True)
 class Substitute:
-    """Sites with thresholds -> neurons of the given model."""
+    """Sites with thresholds -> neurons of the given model.
+
+    timesteps: how many the network will have.
+    """
 
     neuron: NeuronModel
     synapses: Synapses = "float"
+    timesteps: int = 1
 
     name: ClassVar[str] = "substitute"
     before: ClassVar[Stage] = Stage.THRESHOLDED
     after: ClassVar[Stage] = Stage.SPIKING
 
     def __call__(self, graph: Graph) -> Graph:
-        absorbed = {site.outputs[0]: absorbed_rectifier(graph, site) for site in graph.sites}
+        absorbed = {site.outputs[0]: self._absorbed(graph, site) for site in graph.sites}
         rewired = {a.reader: a.rectifier.inputs[0] for a in absorbed.values() if a is not None}
 
         def rule(node: Node) -> Replacement | None:
@@ -33,13 +37,25 @@ class Substitute:
             if name in rewired:
                 node = replace(node, inputs=(rewired[name], *node.inputs[1:]))
             if isinstance(node, Site):
-                found = absorbed[name]
-                positive, negative = node.step or (0.0, 0.0)
-                model = self.neuron.at(sides_of(positive > 0, negative > 0), self.synapses)
-                return neuron_at(graph, node, model.bounded(found.bound) if found else model)
+                found, model = absorbed[name], self._model(node)
+                if found is not None and self.timesteps == 1:
+                    model = model.bounded(found.bound)
+                return neuron_at(graph, node, model)
             return Replacement((node,)) if name in rewired else None
 
         return replace(graph.rewrite(rule), stage=Stage.SPIKING)
+
+    def _model(self, site: Site) -> NeuronModel:
+        positive, negative = site.step or (0.0, 0.0)
+        return self.neuron.at(sides_of(positive > 0, negative > 0), self.synapses)
+
+    def _absorbed(self, graph: Graph, site: Site) -> Absorbed | None:
+        """The rectifier that the site's neuron performs; over several timesteps one without a
+        bound, or with one that the neuron never passes."""
+        found, (positive, _) = absorbed_rectifier(graph, site), site.step or (0.0, 0.0)
+        if found is None or self.timesteps == 1 or np.isinf(found.bound):
+            return found
+        return found if self._model(site).top * positive <= found.bound else None
 
 
 def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:

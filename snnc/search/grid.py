@@ -57,6 +57,7 @@ def choose_scale(
     progress: Callable[[int], None] = lambda done: None,
     grid: Sequence[float] = GRID,
     synapses: Synapses = "float",
+    timesteps: int = 1,
 ) -> Choice:
     """The largest scale factor of the grid whose outputs agree with the ANN's to `fidelity`.
 
@@ -65,7 +66,7 @@ def choose_scale(
     all scale factors: the steps are fed at every run.
     """
     reference = Reference(ann, calibrated, samples, output)
-    scaled = Scaled(calibrated, neuron, polarity, synapses=synapses)
+    scaled = Scaled(calibrated, neuron, polarity, synapses=synapses, timesteps=timesteps)
     scored: list[tuple[float, float]] = []
     for tried, scale in enumerate(grid):
         scored.append((reference.agreement(scaled.at(scale).run), scale))

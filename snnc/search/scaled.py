@@ -50,9 +50,10 @@ class Scaled:
         *,
         metered: bool = False,
         synapses: Synapses = "float",
+        timesteps: int = 1,
     ) -> None:
         self._source = calibrated, neuron, polarity
-        self._synapses = synapses
+        self._synapses, self._timesteps = synapses, timesteps
         self._metered = metered
         self._session: Session | None = None
         self._free: tuple[str, ...] = ()
@@ -60,7 +61,14 @@ class Scaled:
     def at(self, scale: float) -> AtScale:
         """The network for lambda = `scale`: the passes from threshold assignment on."""
         calibrated, neuron, polarity = self._source
-        graph = with_scale(calibrated, neuron, scale, polarity, synapses=self._synapses)
+        graph = with_scale(
+            calibrated,
+            neuron,
+            scale,
+            polarity,
+            synapses=self._synapses,
+            timesteps=self._timesteps,
+        )
         steps = step_constants(graph)
         if self._session is None or tuple(steps) != self._free:  # a branch died: another graph
             self._free = tuple(steps)

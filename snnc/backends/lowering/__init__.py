@@ -27,11 +27,11 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
 
 
 def lower(graph: Graph) -> Graph:
-    """The spiking graph as the artifact holds it; a graph of another stage as it is.
+    """The spiking graph as the artifact holds it; others, and over several timesteps, as they are.
 
     Raises CompileError where integer layers read spikes whose counts do not fit 8 bits.
     """
-    if graph.stage is not Stage.SPIKING:
+    if graph.stage is not Stage.SPIKING or graph.timesteps > 1:
         return graph
     for rule in RULES:
         graph = rule(graph)
