@@ -10,9 +10,9 @@ import numpy as np
 
 import snnc
 from snnc.data import samples_of
-from snnc.energy import spike_counts
 from snnc.ir.node import Array
 from snnc.runtime import Session
+from snnc.streams import spike_counts
 
 
 def counts_and_outputs(graph: snnc.Graph, data: Path) -> tuple[list[Array], list[Array]]:

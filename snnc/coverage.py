@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from snnc.data import Feeds
-from snnc.energy import classify, coverage_macs, shaped_values
+from snnc.drives import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from snnc.drives import Kind, classify
 from snnc.errors import CompileError
-from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
-from snnc.ir.node import Activity, Array, Coding, Neuron, Op
+from snnc.ir.node import Activity, Array, Neuron, Op
 from snnc.ir.ops import multiplied
+from snnc.ir.time import repeated
 from snnc.runtime import shape_name
+from snnc.streams import neuron_behind, spike_counts, stream_of
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
 PJ_AC, PJ_MAC = 0.9, 4.6
@@ -27,15 +29,22 @@ class Layer:
     """Operations of one layer, mean per inference.
 
     macs: multiply-accumulates of the ANN, padding not counted; spikes: accumulates if a count of
-    y is y additions; events: accumulates if it is one; both 0 where the layer stays real.
+    y is y additions; events: accumulates if it is one; both 0 where the layer stays real. runs: how
+    often it is computed, once a timestep where it depends on spikes.
     """
 
     name: str
     op_type: str
-    kind: Literal["spiking", "direct-coded", "analog"]
+    kind: Kind
     macs: float
     spikes: float
     events: float
+    runs: int = 1
+
+    @property
+    def real_macs(self) -> float:
+        """MACs of the spiking network, of the ANN's layer at every timestep that it stays real."""
+        return 0.0 if self.kind == "spiking" else self.macs * self.runs
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Energy:
     @property
     def analog_macs(self) -> float:
         """MACs that stay real, direct-coded layers included."""
-        return sum(layer.macs for layer in self.layers if layer.kind != "spiking")
+        return sum(layer.real_macs for layer in self.layers)
 
     @property
     def ratio_spikes(self) -> float:
@@ -77,8 +86,7 @@ class Energy:
 
     def picojoule(self, layer: Layer) -> float:
         """Energy of one layer in the spiking network, spikes counted, in picojoule."""
-        real_macs = 0.0 if layer.kind == "spiking" else layer.macs
-        return layer.spikes * self.pj_ac + real_macs * self.pj_mac
+        return layer.spikes * self.pj_ac + layer.real_macs * self.pj_mac
 
     def summary(self) -> dict[str, float]:
         """The ratios and the analog MACs, as reports print them."""
@@ -99,7 +107,8 @@ class EnergyMeter:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._layers = [_Counter(graph, op, kind) for op, kind in classify(graph)]
+        folded = repeated(graph)
+        self._layers = [_Counter(graph, op, kind, folded) for op, kind in classify(graph)]
         self._active = {n.outputs[0]: [0.0, 0.0, 0.0] for n in graph.neurons}
         streams = [v for counter in self._layers for v in counter.streams]
         self.taps = tuple(dict.fromkeys([*self._active, *streams]))
@@ -116,7 +125,7 @@ class EnergyMeter:
         for out, sums in self._active.items():
             sums[0] += float(counts[out].sum(dtype=np.float64))
             sums[1] += float(np.count_nonzero(counts[out]))
-            sums[2] += counts[out].size
+            sums[2] += counts[out].size / self._graph.timesteps
         shapes = {v: tuple(int(d) for d in values[shape_name(v)]) for v in self.shapes_of}
         for counter in self._layers:
             counter.update(counts, shapes)
@@ -138,43 +147,19 @@ class EnergyMeter:
         }
 
 
-def spike_counts(graph: Graph, neuron: Neuron, output: Array) -> Array:
-    """|spike count| of every neuron of a layer from its output (threshold x count)."""
-    steps = [graph.consts[s] if s else np.float32(1) for s in neuron.inputs[1:]]
-    step = steps[0] if steps[0] is steps[1] else np.where(output < 0, steps[1], steps[0])
-    size = np.abs(output)
-    counts = np.divide(size, step, out=np.zeros_like(size), where=np.asarray(step > 0))
-    return np.asarray(np.rint(counts), np.float32)
-
-
-Kind = Literal["spiking", "direct-coded", "analog"]
-
-
-def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
-    """Every multiplying operation with what drives it: spikes, the raw input, real activations.
-
-    On a graph with sites a site counts as the neuron it will become.
-    """
-    flow = Flow(graph)
-    sites = {site.outputs[0] for site in graph.sites}
-    for node in graph.nodes:
-        if not isinstance(node, Op) or not multiplied(node):
-            continue
-        operands = [v for v in multiplied(node) if v in graph.types]
-        spiking = any(v in sites or graph.types[v].coding is Coding.SPIKE for v in operands)
-        yield node, "spiking" if spiking else "direct-coded" if flow.is_direct(node) else "analog"
-
-
 class _Counter:
     """Totals of one multiplying operation."""
 
-    def __init__(self, graph: Graph, op: Op, kind: Kind) -> None:
+    def __init__(self, graph: Graph, op: Op, kind: Kind, folded: frozenset[str]) -> None:
+        """folded: the values that hold rows of every timestep."""
         self._graph, self._op, self._kind = graph, op, kind
         self.shaped = tuple(v for v in (*multiplied(op), op.outputs[0]) if v in graph.types)
-        behind = (_stream(graph, v) for v in multiplied(op))
+        behind = (stream_of(graph, v) for v in multiplied(op))
         self._spiking = {place: source for place, source in enumerate(behind) if source}
         self.streams = tuple(self._spiking.values())
         self._macs = 0.0
+        self._folded = folded
+        self._runs = graph.timesteps if op.outputs[0] in folded else 1
         self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
 
     def update(self, counts: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -201,16 +186,43 @@ class _Counter:
     def _product(
         self, spikes: Mapping[int, Array], shapes: Shapes
     ) -> Iterable[tuple[float, float]]:
-        """Spikes and events with each spiking operand in turn as the event stream."""
-        active = [
-            np.asarray(spikes[i] != 0, np.float32) if i in spikes else np.ones(shapes[v])
-            for i, v in enumerate(multiplied(self._op))
-        ]
-        out = shapes[self._op.outputs[0]]
-        events = product_count(self._op, active, out)
-        for place, count in spikes.items():
-            stream = [*active[:place], count, *active[place + 1 :]]
-            yield product_count(self._op, stream, out), events
+        """Spikes and events with each spiking operand in turn as the event stream.
+
+        At every timestep the spikes of each operand also meet what the other ones held before, so
+        that AC = A_t B_t + A_t S_B + S_A B_t (spec 2.7).
+        """
+        first, *others = shapes[self._op.outputs[0]]
+        out = (first // self._runs, *others)
+        plain = self._plain(shapes)
+
+        def count(operands: Mapping[int, Array]) -> float:
+            filled = plain | dict(operands)
+            return product_count(self._op, [filled[place] for place in sorted(filled)], out)
+
+        totals = {place: np.zeros(2) for place in spikes}
+        held = {place: np.zeros(1) for place in spikes}
+        unfolded = {place: np.split(array, self._runs) for place, array in spikes.items()}
+        for t in range(self._runs):
+            now = {place: array[t] for place, array in unfolded.items()}
+            fired = {place: np.asarray(array != 0, np.float32) for place, array in now.items()}
+            earlier = np.zeros(2)
+            for place in now if t else ():
+                earlier += [count(held | {place: stream[place]}) for stream in (now, fired)]
+            events = count(fired)
+            for place, total in totals.items():
+                total += np.add(earlier, [count(fired | {place: now[place]}), events])
+            held = {p: np.maximum(held[p], array) for p, array in fired.items()}
+        for spikes_total, events_total in totals.values():
+            yield float(spikes_total), float(events_total)
+
+    def _plain(self, shapes: Shapes) -> dict[int, Array]:
+        """Ones for the operands of a product that hold no spikes, at one timestep."""
+        found = {}
+        for place, value in enumerate(multiplied(self._op)):
+            if place not in self._spiking:
+                ones = np.ones(shapes[value])
+                found[place] = np.split(ones, self._runs)[0] if value in self._folded else ones
+        return found
 
     def layer(self, samples: int) -> Layer:
         """Of several spiking operands the cheapest one is the event stream (spec 2.8)."""
@@ -219,34 +231,11 @@ class _Counter:
             self._op.loc.names[0],
             self._op.op_type,
             self._kind,
-            self._macs / samples,
+            self._macs / samples / self._runs,
             spikes / samples,
             events / samples,
+            self._runs,
         )
-
-
-def neuron_behind(graph: Graph, value: str) -> str | None:
-    """The output of the layer of neurons that `value` holds the spikes of."""
-    while value in graph.types and graph.types[value].coding is Coding.SPIKE:
-        node = graph.producer[value]
-        if isinstance(node, Neuron):
-            return value
-        value = node.inputs[0]
-    return None
-
-
-_ORDERED = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
-"""Operations that leave the order of the entries as it is."""
-
-
-def _stream(graph: Graph, value: str) -> str | None:
-    """The value with the spikes of an operand in the operand's order, as near to the neurons as
-    that is so; None if the operand holds no spikes."""
-    if neuron_behind(graph, value) is None:
-        return None
-    while (op := graph.op(value, *_ORDERED)) is not None:
-        value = op.inputs[0]
-    return value
 
 
 def _weighted(count: Array, fan: Array | float) -> float:
@@ -257,35 +246,21 @@ def _weighted(count: Array, fan: Array | float) -> float:
     return float(count.sum(dtype=np.float64)) * fan
 
 
-def coverage_macs(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
-    """MACs of one inference by kind of drive, for the given run-time shapes."""
-    totals: dict[str, float] = {"spiking": 0.0, "direct-coded": 0.0, "analog": 0.0}
-    for op, kind in classify(graph):
-        full: dict[str, Any] = {v: graph.consts[v].shape for v in op.inputs if v in graph.consts}
-        totals[kind] += macs(op, full | dict(shapes))
-    return totals
-
-
-def shaped_values(graph: Graph) -> tuple[str, ...]:
-    """The values whose run-time shapes `coverage_macs` needs."""
-    found = (v for op, _ in classify(graph) for v in (*multiplied(op), op.outputs[0]))
-    return tuple(dict.fromkeys(v for v in found if v in graph.types))
-
-
 def estimate(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Energy:
     """Energy of one sample from the activity stored in the neurons, without running anything.
 
     A product of spiking activations takes their activities as independent.
     """
-    layers = []
+    layers, folded = [], repeated(graph)
     for op, kind in classify(graph):
         full: dict[str, Any] = {v: graph.consts[v].shape for v in op.inputs if v in graph.consts}
-        total = macs(op, full | dict(shapes))
+        runs = graph.timesteps if op.outputs[0] in folded else 1
+        total = macs(op, full | dict(shapes)) / runs
         sources = [graph.producer[s] for v in multiplied(op) if (s := neuron_behind(graph, v))]
         active = [n.activity or Activity(0.0, 0.0) for n in sources if isinstance(n, Neuron)]
         spikes, events = _cheapest(active)
         layers.append(
-            Layer(op.loc.names[0], op.op_type, kind, total, total * spikes, total * events)
+            Layer(op.loc.names[0], op.op_type, kind, total, total * spikes, total * events, runs)
         )
     return Energy(1, tuple(layers))
 

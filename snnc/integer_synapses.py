@@ -8,7 +8,7 @@ from typing import Any
 from snnc.backends.lowering import lower
 from snnc.coverage import shapes_at
 from snnc.data import Feeds
-from snnc.energy import classify, shaped_values
+from snnc.drives import classify, shaped_values
 from snnc.ir.composed import PARTS
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Op

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snnc.coverage import nominal_shapes
-from snnc.energy import Energy, Layer, classify, estimate, neuron_behind, shaped_values
+from snnc.drives import classify, shaped_values
+from snnc.energy import Energy, Layer, estimate
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.ops import multiplied
 from snnc.ir.text import format_node, format_type
 from snnc.ir.weights import quantized
+from snnc.streams import neuron_behind
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

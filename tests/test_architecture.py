@@ -11,10 +11,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["ir"],
-    ["neurons", "synapses"],
+    ["neurons", "synapses", "streams"],
     ["export", "shapes", "kernels"],
     ["runtime"],
-    ["npz", "files", "data", "random_data", "shards", "reservoir"],
+    ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
     ["frontend", "passes", "backends"],
     ["pipeline"],
     ["identity", "statistics", "calibrated"],

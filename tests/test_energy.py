@@ -10,24 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnc.energy import (
-    PJ_AC,
-    PJ_MAC,
-    Energy,
-    EnergyMeter,
-    Layer,
-    classify,
-    coverage_macs,
-    estimate,
-    shaped_values,
-    spike_counts,
-)
+from snnc.drives import classify, coverage_macs, shaped_values
+from snnc.energy import PJ_AC, PJ_MAC, Energy, EnergyMeter, Layer, estimate
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Activity, Array, Coding, Dim, Loc, Neuron, Node, Op, Site, Type, real
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import MAX_M, SFN
 from snnc.runtime import Session
+from snnc.streams import spike_counts
 
 DENSE = SFN(8)
 Shape = tuple[Dim, ...]

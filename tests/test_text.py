@@ -668,10 +668,21 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], Stage, str]] = {
         "threshold %s is not a constant > 0 and finite",
     ),
     "a writeable constant": (writeable, Stage.ANN, "constant %w can be written to"),
-    "two timesteps": (
-        lambda: chain(RELU, timesteps=2),
-        Stage.ANN,
-        "2 timesteps: nonlinear operations need a compensated form",
+    "neurons of one timestep among two": (
+        lambda: spiking(CELL, timesteps=2),
+        Stage.SPIKING,
+        "a neuron of 1 timesteps in 2",
+    ),
+    "a bare nonlinear operation over timesteps": (
+        lambda: chain(
+            replace(CELL, timesteps=2),
+            replace(RELU, inputs=("p",)),
+            stage=Stage.SPIKING,
+            types={"p": SPIKES},
+            timesteps=2,
+        ),
+        Stage.SPIKING,
+        "over 2 timesteps a nonlinear operation reads means only",
     ),
 }
 for _value in (np.nan, np.inf, -0.5):

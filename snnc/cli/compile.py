@@ -18,6 +18,7 @@ from snnc.cli.options import (
     site_options,
     statistics_option,
     synapses_option,
+    timesteps_option,
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
@@ -28,7 +29,7 @@ from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import Polarity, Synapses
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.text import format_graph
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES
@@ -55,6 +56,7 @@ from snnc.report import percent, short, table
 )
 @scale_options
 @neuron_options
+@timesteps_option
 @synapses_option
 @site_options
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
@@ -78,10 +80,11 @@ def compile_command(
     fidelity: float,
     percentile: float,
     m: int | None,
-    rule: str,
-    levels: str,
+    rule: str | None,
+    levels: str | None,
     polarity: Polarity | None,
     synapses: Synapses,
+    timesteps: int,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -90,7 +93,7 @@ def compile_command(
     dump_after: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Compile the trained network MODEL into a spiking network of one timestep.
+    """Compile the trained network MODEL into a spiking network, of one timestep by default.
 
     \b
     Example:
@@ -125,6 +128,7 @@ def compile_command(
             percentile=percentile,
             polarity=polarity,
             synapses=synapses,
+            timesteps=timesteps,
             keep=keep,
             encode_input=encode_input,
             mask_input=mask_input,
@@ -148,13 +152,9 @@ def compile_command(
             f"on {report.choice.samples} calibration samples"
         )
     )
-    size = report.neuron.plain_parameters["M"]
     rows = [
-        (
-            "neuron",
-            f"{neuron} (M={size}, {rule}, {levels}, {report.polarity} steps), "
-            f"{report.sites} layers",
-        ),
+        ("neuron", f"{_described(report.neuron, report.polarity)}, {report.sites} layers"),
+        *([("timesteps", str(timesteps))] if timesteps > 1 else []),
         ("lambda", f"{report.scale:.4g} ({found})"),
         *_coverage_rows(report.coverage),
         *_integer_rows(report.integer),
@@ -162,6 +162,13 @@ def compile_command(
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
+
+
+def _described(neuron: NeuronModel, polarity: Polarity) -> str:
+    """The neuron with its parameters; those that bound nothing are left out."""
+    given = {k: v for k, v in neuron.plain_parameters.items() if v is not None}
+    steps = "one step" if neuron.one_threshold else f"{polarity} steps"
+    return f"{neuron.name} ({', '.join(f'{k}={v}' for k, v in given.items())}, {steps})"
 
 
 @click.command("check")

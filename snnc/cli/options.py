@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from snnc.ir.neuron import NeuronModel, make_neuron
+from snnc.ir.neuron import NeuronModel, parse_neuron
 from snnc.neurons.sfn import SFN
 from snnc.random_data import RANDOM
 
@@ -57,7 +57,11 @@ scale_options = together(
 )
 neuron_options = together(
     click.option(
-        "--neuron", default="sfn", show_default=True, help="Neuron model (see: snnc neurons)."
+        "--neuron",
+        default="sfn",
+        show_default=True,
+        metavar="NAME[:PARAMETER=VALUE]...",
+        help="Neuron model and its parameters (see: snnc neurons).",
     ),
     click.option(
         "--percentile",
@@ -69,28 +73,32 @@ neuron_options = together(
     click.option(
         "--m",
         type=int,
-        help="Size M of the level set.  [default: 8; compile takes more where no lambda is fine "
+        help="Size M of sfn's level set.  [default: 8; compile takes more where no lambda is fine "
         "enough]",
     ),
     click.option(
         "--rule",
         type=click.Choice(_CHOICES["rule"]),
-        default="nearest",
-        show_default=True,
-        help="When a level fires.",
+        help="When a level of sfn fires.  [default: nearest]",
     ),
     click.option(
         "--levels",
         type=click.Choice(_CHOICES["levels"]),
-        default="dense",
-        show_default=True,
-        help="Which spike counts exist.",
+        help="Which spike counts of sfn exist.  [default: dense]",
     ),
     click.option(
         "--polarity",
         type=click.Choice(["separate", "shared"]),
         help="One step for each sign (the default; not with int8 synapses), or one for both.",
     ),
+)
+timesteps_option = click.option(
+    "--timesteps",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="T",
+    help="How often the input is shown; the outputs are means over them.",
 )
 synapses_option = click.option(
     "--synapses",
@@ -128,7 +136,8 @@ def samples_from(calibration: str | None) -> str | Path | None:
     return calibration if calibration is None or calibration == RANDOM else Path(calibration)
 
 
-def neuron_of(neuron: str, m: int | None, rule: str, levels: str) -> NeuronModel:
+def neuron_of(neuron: str, m: int | None, rule: str | None, levels: str | None) -> NeuronModel:
     """The neuron that the options describe."""
-    size = {} if m is None else {"M": m}
-    return make_neuron(neuron, rule=rule, levels=levels, **size)
+    given = {"M": m, "rule": rule, "levels": levels}
+    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
+    return parse_neuron(":".join([neuron, *settings]))

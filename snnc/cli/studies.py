@@ -124,7 +124,7 @@ def _study(
             network, data, neuron=neuron, percentiles=percentiles, scale=scale, recipe=recipe
         )
     if mode == "ablation":
-        sfn = SFN(M=options["m"] or SFN().M, rule=options["rule"])
+        sfn = SFN(M=options["m"] or SFN().M, rule=options["rule"] or SFN().rule)
         return ablation(network, data, neuron=sfn, percentile=p, recipe=recipe)
     return histogram(
         network,

@@ -210,10 +210,39 @@ def neuron_models() -> dict[str, type[NeuronModel]]:
 
 def neuron_model(neuron: NeuronModel | str) -> NeuronModel:
     """The neuron model itself, or the one of that name."""
-    model = make_neuron(neuron) if isinstance(neuron, str) else neuron
+    model = parse_neuron(neuron) if isinstance(neuron, str) else neuron
     if not isinstance(model, NeuronModel):
         raise CompileError(f"{neuron!r} is no neuron model", help="pass snnc.SFN(), or its name")
     return model
+
+
+def _parameter_names(name: str) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(_REGISTRY[name]))  # type: ignore[arg-type]
+
+
+def parse_neuron(text: str) -> NeuronModel:
+    """The neuron model written NAME[:PARAMETER=VALUE]..., as in 'mtn:N=16:potential=0'."""
+    name, *settings = text.split(":")
+    if name not in _REGISTRY:
+        raise unknown_name("neuron model", name, _REGISTRY)
+    hints = get_type_hints(_REGISTRY[name])
+    parameters: dict[str, Parameter] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key in parameters:
+            raise CompileError(
+                f"'{setting}' in neuron '{text}' "
+                + ("is no PARAMETER=VALUE" if not equals else "is given twice"),
+                help=f"{name} takes {', '.join(_parameter_names(name))}",
+            )
+        kind = hints.get(key, str)
+        try:
+            parameters[key] = kind(value) if kind in (int, float) else value
+        except ValueError:
+            raise CompileError(
+                f"neuron '{text}': {key} is no {'whole ' * (kind is int)}number: '{value}'"
+            ) from None
+    return make_neuron(name, **parameters)
 
 
 def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:
@@ -221,7 +250,7 @@ def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:
     if name not in _REGISTRY:
         raise unknown_name("neuron model", name, _REGISTRY)
     model = _REGISTRY[name]
-    known = {f.name for f in dataclasses.fields(model)}  # type: ignore[arg-type]
+    known = _parameter_names(name)
     for key in parameters:
         if key not in known:
             raise unknown_name(f"parameter of neuron {name}", key, known)

@@ -73,6 +73,17 @@ def forms(graph: Graph) -> Mapping[str, Form]:
     return found
 
 
+def repeated(graph: Graph) -> frozenset[str]:
+    """The values that hold rows of every timestep."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        repeats = isinstance(node, Op) and node.op_type == REPEAT
+        ends = isinstance(node, Op) and node.op_type == LAST
+        if not ends and (repeats or any(name in found for name in node.inputs)):
+            found.update(filter(None, node.outputs))
+    return frozenset(found)
+
+
 def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
     read = {found[name] for name in node.inputs if name in found}
     if isinstance(node, Site) or not (read or not isinstance(node, Op)):
