@@ -44,15 +44,20 @@ BATCHES = (1, 64)
 EVALUATED, CALIBRATED = 100, 64
 """Samples a batch: when measuring accuracy, when calibrating."""
 
-PASSES = 50
-"""Over 512 samples: as many updates of thresholds as SpikingJelly's own ImageNet example makes."""
-
 CHECKED, TOLERANCE = 16, 1e-4
 
 PACKAGES = ("spikingjelly", "torch", "onnx2torch", "onnx", "numpy")
 
 Batches = list[torch.Tensor]
-Recipe = Callable[[Batches], Any]
+Build = Callable[[Batches], Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """build: SpikingJelly's recipe from calibration batches; prepare: changes the network first."""
+
+    build: Build
+    prepare: Callable[[torch.nn.Module], torch.nn.Module] = copy.deepcopy
 
 
 def half_threshold(scale: float) -> torch.nn.Module:
@@ -61,20 +66,43 @@ def half_threshold(scale: float) -> torch.nn.Module:
     return neuron.HalfThresholdIFNode()
 
 
-def rate(mode: str | float, **options: Any) -> Recipe:
+def rate(mode: str | float, **options: Any) -> Build:
     """A rate-coding recipe; mode: 'max', a percentile, or a share of the largest activation."""
     return partial(ann2snn.RateCodingRecipe, mode=mode, **options)
 
 
-def channels(mode: str | float, early_pool: bool = True) -> Recipe:
-    """SpikingJelly's robust form: a threshold for each channel, start at half, pool then spike."""
+def channels(mode: str | float, early_pool: bool = False) -> Build:
+    """A threshold for each channel and a start at half of it, as SpikingJelly's ImageNet example.
+
+    early_pool: max pooling of currents before the neuron, not of spikes behind it.
+    """
     options = {"channel_wise": True, "half_threshold": True, "pre_spike_maxpool": early_pool}
     return rate(mode, **options)
 
 
-def balanced(passes: int) -> Recipe:
-    """Local threshold balancing with this many passes over the calibration samples."""
-    return lambda batches: ann2snn.LocalThresholdBalancingRecipe(batches * passes)
+def balanced(batch: int = CALIBRATED, passes: int = 1) -> Build:
+    """Local threshold balancing; thresholds only grow, with every batch."""
+    return lambda batches: ann2snn.LocalThresholdBalancingRecipe(
+        list(torch.cat(batches).split(batch)) * passes
+    )
+
+
+def late_pool(ann: torch.nn.Module) -> torch.nn.Module:
+    """The network with a Dropout of 0 in front of each max pooling.
+
+    Local threshold balancing pools before it spikes where ReLU and max pooling are neighbours, and
+    has no option for the other order.
+    """
+    late = copy.deepcopy(ann)
+    modules = dict(late.named_modules())
+    for node in list(late.graph.nodes):
+        if node.op == "call_module" and isinstance(modules[node.target], torch.nn.MaxPool2d):
+            late.add_submodule(f"{node.target}_drop", torch.nn.Dropout(0.0))
+            with late.graph.inserting_before(node):
+                dropped = late.graph.call_module(f"{node.target}_drop", (node.args[0],))
+            node.replace_input_with(node.args[0], dropped)
+    late.recompile()
+    return late.eval()
 
 
 MODES: dict[str, str | float] = {
@@ -87,19 +115,29 @@ MODES: dict[str, str | float] = {
     "1/5": 1 / 5,
 }
 
+LOWER: dict[str, str | float] = {"98%": "98%", "97%": "97%", "95%": "95%", "90%": "90%"}
+"""Percentiles for few timesteps, with a threshold for each channel."""
+
+BALANCED: dict[str, Build] = {
+    "balancing": balanced(),
+    "balancing, 64 updates": balanced(8),
+    "balancing, 384 updates": balanced(8, 6),
+    "balancing, 4096 updates": balanced(8, 64),
+    "balancing, 25600 updates": balanced(8, 400),
+}
+
+HALF: dict[str, Any] = {"neuron_factory": half_threshold}
+
 RECIPES: dict[str, Recipe] = {
-    **{f"rate {name}": rate(mode) for name, mode in MODES.items()},
-    **{
-        f"rate {name}, half": rate(mode, neuron_factory=half_threshold)
-        for name, mode in MODES.items()
-    },
-    **{f"channel rate {name}": channels(mode) for name, mode in MODES.items()},
-    "channel rate 99.9%, spike then pool": channels("99.9%", early_pool=False),
-    "channel rate 99%, spike then pool": channels("99%", early_pool=False),
-    "balancing": balanced(1),
-    f"balancing, {PASSES} passes": balanced(PASSES),
-    "STA": ann2snn.STATransformerRecipe,
-    "TD-equivalent": lambda batches: ann2snn.TransformerTDEquivalentRecipe(),
+    **{f"rate {name}": Recipe(rate(mode)) for name, mode in MODES.items()},
+    **{f"rate {name}, half": Recipe(rate(mode, **HALF)) for name, mode in MODES.items()},
+    **{f"channel rate {name}": Recipe(channels(mode)) for name, mode in (MODES | LOWER).items()},
+    "channel rate 99.9%, pool then spike": Recipe(channels("99.9%", early_pool=True)),
+    "channel rate 99%, pool then spike": Recipe(channels("99%", early_pool=True)),
+    **{name: Recipe(build, late_pool) for name, build in BALANCED.items()},
+    **{f"{name}, pool then spike": Recipe(build) for name, build in BALANCED.items()},
+    "STA": Recipe(ann2snn.STATransformerRecipe),
+    "TD-equivalent": Recipe(lambda batches: ann2snn.TransformerTDEquivalentRecipe()),
 }
 """All that SpikingJelly 2.0 offers for an ANN that is not quantised: SpikeZIPTFQANNRecipe and
 Qwen2SNNRecipe are for quantised transformers and Qwen2. Those that refuse the network say so."""
@@ -127,7 +165,7 @@ def load(path: Path, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def spiking(ann: torch.nn.Module, recipe: Recipe, batches: Batches) -> torch.nn.Module:
     """A converted copy of the network."""
-    return ann2snn.Converter(recipe(batches)).convert(copy.deepcopy(ann)).eval()
+    return ann2snn.Converter(recipe.build(batches)).convert(recipe.prepare(ann)).eval()
 
 
 def sums(net: torch.nn.Module, images: torch.Tensor, steps: int) -> torch.Tensor:
