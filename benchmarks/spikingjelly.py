@@ -87,18 +87,19 @@ def best(found: dict[str, Any], timesteps: int) -> tuple[float, str, str]:
 
 
 def accuracies(task: Task, neurons: Iterable[str]) -> dict[str, dict[int, float | None]]:
-    """Top-1 of snnc's networks by neuron and T; None: refused, the message goes to stderr."""
+    """Top-1 of snnc's networks by neuron and T; None where the compiler refuses, which is said."""
     data = task.arrays()
-    found: dict[str, dict[int, float | None]] = {}
-    for neuron in neurons:
-        found[neuron] = {}
-        for t in TIMESTEPS:
-            try:
-                found[neuron][t] = task.compiled(neuron, t).evaluate(data).snn_top1
-            except snnc.CompileError as error:
-                print(f"{neuron}, T = {t}: {error}", file=sys.stderr)
-                found[neuron][t] = None
-    return found
+    return {neuron: {t: _accuracy(task, neuron, t, data) for t in TIMESTEPS} for neuron in neurons}
+
+
+def _accuracy(task: Task, neuron: str, timesteps: int, data: dict[str, Array]) -> float | None:
+    try:
+        share = task.compiled(neuron, timesteps).evaluate(data).snn_top1
+    except snnc.CompileError as error:
+        print(f"{neuron}, T = {timesteps}: {error}", file=sys.stderr)
+        return None
+    print(f"{neuron}, T = {timesteps}: {share}", file=sys.stderr, flush=True)
+    return share
 
 
 def runs(task: Task, neurons: Iterable[str], directory: Path) -> dict[str, dict[int, Run]]:
