@@ -1,10 +1,11 @@
 """SpikingJelly's best converter and snnc on one network: accuracy at each T, time at T = 32.
 
 usage: python -m benchmarks.spikingjelly MODEL.onnx --calibration C.npz --test T.npz
-           [--peer-python PATH] [--peer-json F] [--neurons if mtn] [--samples K] [--rounds N]
+           [--peer-python PATH] [--peer-json F] [--peer-recipes NAME ...] [--neurons if mtn]
+           [--samples K] [--rounds N] [--seconds S]
 
 PATH is an interpreter with SpikingJelly (benchmarks/spikingjelly_peer.py says which packages). It
-measures all its recipes, which takes an hour on 5,000 images of 28 x 28, unless F, the JSON of such
+measures the accuracy of all its recipes, or of those of --peer-recipes, unless F, the JSON of such
 a run, is given. The best of them is taken at each T, chosen on the test samples: in its favour.
 
 Times are of one thread: in each round the peer's process runs alone, then snnc's sessions; medians
@@ -197,6 +198,12 @@ def _head(cells: list[str]) -> list[str]:
     return [_row(cells), "|" + "---|" * len(cells)]
 
 
+def _accuracy_options(options: argparse.Namespace) -> list[str]:
+    samples = [] if options.samples is None else ["--samples", str(options.samples)]
+    recipes = ["--recipes", *options.peer_recipes] if options.peer_recipes else []
+    return ["--only", "accuracy", *samples, *recipes]
+
+
 def main() -> None:
     """Measures both sides and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -205,6 +212,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--peer-python", type=Path)
     parser.add_argument("--peer-json", type=Path)
+    parser.add_argument("--peer-recipes", nargs="+", default=[])
     parser.add_argument("--neurons", nargs="+", default=["if", "mtn"])
     parser.add_argument("--samples", type=int)
     parser.add_argument("--rounds", type=int, default=5)
@@ -216,8 +224,7 @@ def main() -> None:
     if options.peer_json is not None:
         found = json.loads(options.peer_json.read_text())
     else:
-        samples = [] if options.samples is None else ["--samples", str(options.samples)]
-        found = peer(options.peer_python, task, "--only", "accuracy", *samples)
+        found = peer(options.peer_python, task, *_accuracy_options(options))
     ours = accuracies(task, options.neurons)
     print(f"ANN in torch: {found['ann']['accuracy']:.2%} of {found['samples']} samples\n")
     print("\n".join(accuracy_table(found, ours)), flush=True)

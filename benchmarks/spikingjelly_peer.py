@@ -10,6 +10,9 @@ The network becomes torch modules by onnx2torch, whose outputs must be those of 
 Every recipe is calibrated on all of C.npz, then run once for 64 steps with the image as constant
 input: the prediction at T is the argmax of the sum of its first T outputs (`accuracy`), or of those
 from the step on that SpikingJelly's own estimate_delay_start says for this T (`delayed`).
+
+All recipes on 5,000 images of 28 x 28 take about two hours of one core: --samples 500 shows which
+are worth it. Rows go to stderr as they are found.
 """
 
 from __future__ import annotations
