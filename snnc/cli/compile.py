@@ -31,6 +31,7 @@ from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.text import format_graph
+from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES
 from snnc.prepare import check
@@ -101,6 +102,8 @@ def compile_command(
     """
     if synapses == "float" and QuantizeSynapses.name in dump_after:
         raise click.UsageError(f"--dump-after {QuantizeSynapses.name} goes with --synapses int8")
+    if timesteps == 1 and FoldTime.name in dump_after:
+        raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     spiking_neuron = neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
     require_one_of(calibration, statistics)

@@ -1,0 +1,290 @@
+"""Several timesteps: what is folded, compensated and refused, against a loop in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+import snnc
+from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.export import export
+from snnc.ir.functions import FUNCTIONS
+from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.node import Array, Loc, Neuron, Op, real
+from snnc.ir.parse import parse_graph
+from snnc.ir.text import format_graph
+from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, forms
+from snnc.passes.fold_time import FoldTime, require_foldable
+from snnc.runtime import Session
+from tests.conftest import calibration_path, held_out_path, model_path
+from tests.onnx_models import arrays, model
+
+SFN = snnc.SFN()
+
+
+def spiking(network: CalibratedNetwork, timesteps: int, scale: float = 0.2) -> Graph:
+    return with_scale(network.graph(), SFN, scale, timesteps=timesteps)
+
+
+def types_of(graph: Graph) -> list[str]:
+    return [node.op_type for node in graph.nodes if isinstance(node, Op)]
+
+
+# --- the operations ---------------------------------------------------------------------------
+
+
+def applied(kind: str, x: Array, timesteps: int) -> Array:
+    """An operation's function body in onnxruntime, with and without optimisations, and in
+    onnx.reference; all three give the same."""
+    op = Op(("y",), ("x",), Loc(("n",)), kind, {"timesteps": timesteps})
+    types = {"x": real("float32", (None,) * x.ndim), "y": real("float32", (None,) * x.ndim)}
+    graph = Graph("g", ("x",), ("y",), (op,), types, {})
+    found = Session(graph, kernels=False).run({"x": x})["y"]
+    plain = Session(graph, kernels=False, optimize=False).run({"x": x})["y"]
+    np.testing.assert_array_equal(plain, found)
+    reference = ReferenceEvaluator(export(graph).model).run(None, {"x": x})
+    np.testing.assert_array_equal(np.asarray(reference[0]), found)  # type: ignore[index]
+    return found
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (12, 2, 2), (0, 4)])
+def test_operations_in_time_against_numpy(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    steps = x.reshape(3, -1)
+    numbers = np.arange(1, 4, dtype=np.float32)[:, None]
+    means = np.add.accumulate(steps, axis=0, dtype=np.float32) / numbers
+    np.testing.assert_array_equal(applied(RUNNING_MEAN, x, 3), means.reshape(shape))
+    before = np.concatenate([np.zeros((1, steps.shape[1]), np.float32), (steps * numbers)[:-1]])
+    instants = steps * numbers - before
+    np.testing.assert_array_equal(applied(TELESCOPE, x, 3), instants.reshape(shape))
+    np.testing.assert_array_equal(applied(REPEAT, x, 3), np.concatenate([x, x, x]))
+    np.testing.assert_array_equal(applied(LAST, x, 3), x[len(x) - len(x) // 3 :])
+
+
+def test_a_telescope_undoes_a_running_mean() -> None:
+    x = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
+    np.testing.assert_allclose(applied(TELESCOPE, applied(RUNNING_MEAN, x, 4), 4), x, atol=1e-5)
+
+
+def test_every_operation_in_time_is_tested() -> None:
+    in_time = {RUNNING_MEAN, TELESCOPE, REPEAT, LAST}
+    assert {f"{DOMAIN}.{name}" for name in FUNCTIONS} - {f"{DOMAIN}.Silu"} == in_time
+
+
+# --- folded networks --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vit() -> CalibratedNetwork:
+    return snnc.calibrate(model_path("digits_vit"), calibration=calibration_path("digits_vit"))
+
+
+@pytest.fixture(scope="module")
+def cnn() -> CalibratedNetwork:
+    return snnc.calibrate(model_path("digits_cnn"), calibration=calibration_path("digits_cnn"))
+
+
+def test_one_timestep_is_the_network_itself(vit: CalibratedNetwork) -> None:
+    assert spiking(vit, 1) == with_scale(vit.graph(), SFN, 0.2)
+
+
+def test_nonlinear_operations_compute_on_means_and_neurons_on_instants(
+    vit: CalibratedNetwork,
+) -> None:
+    graph = spiking(vit, 3)
+    found = forms(graph)
+    for node in graph.nodes:
+        read = {found[name] for name in node.inputs if name in found}
+        if isinstance(node, Neuron):
+            assert read <= {Form.INSTANT} and node.timesteps == 3
+        elif isinstance(node, Op) and node.op_type in ("Softmax", "LayerNormalization", "Gelu"):
+            assert read <= {Form.MEAN}
+    products = [n for n in graph.nodes if isinstance(n, Op) and n.op_type == "MatMul"]
+    of_two = [n for n in products if all(v in found for v in n.inputs)]
+    assert of_two and all({found[v] for v in n.inputs} == {Form.MEAN} for n in of_two)
+
+
+def test_layers_on_the_raw_input_run_once(cnn: CalibratedNetwork) -> None:
+    graph = spiking(cnn, 5)
+    assert types_of(graph).count(REPEAT) == 1
+    first = next(n for n in graph.nodes if isinstance(n, Op) and n.op_type == "Conv")
+    assert first.inputs[0] in graph.inputs
+
+
+@pytest.mark.parametrize("name", ["vit", "cnn"])
+def test_the_first_timestep_is_the_network_of_one(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """At T = 1 nothing is left over and a mean is its instant: the first block equals it."""
+    network: CalibratedNetwork = request.getfixturevalue(name)
+    feeds = next(network.calibration.reservoir.batches(7))
+    once, folded = spiking(network, 1), spiking(network, 4)
+    taps = [neuron.outputs[0] for neuron in once.neurons]
+    single = Session(once, taps=taps).run(feeds)
+    several = Session(folded, taps=taps).run(feeds)
+    for tap in taps:
+        first = several[tap][: len(single[tap])]
+        assert np.mean(~np.isclose(first, single[tap], rtol=1e-3, atol=1e-6)) < 0.01
+    require_foldable(once, folded, feeds)
+
+
+ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {
+    h = MatMul (x, w0)
+    g = Gelu (h)
+    q = MatMul (g, wq)
+    k = MatMul (g, wk)
+    kt = Transpose <perm = [0, 2, 1]> (k)
+    product = MatMul (q, kt)
+    scores = Softmax <axis = -1> (product)
+}"""
+
+
+def test_the_folded_network_is_the_compensated_recurrence() -> None:
+    """Spec 2.7 step by step: u = r + x, o = SFN(u), r = u - o; t f(mean_t) - (t-1) f(mean_(t-1));
+    S_A S_B / t for products; every neuron fed with instants."""
+    weights = arrays(3, w0=(8, 8), wq=(8, 8), wk=(8, 8))
+    source = model(ATTENTION, weights, opset=20)
+    x = arrays(4, x=(16, 6, 8))["x"]
+    timesteps = 3
+    network = snnc.calibrate(source, calibration={"x": x})
+    graph = spiking(network, timesteps, 0.25)
+    found = Session(graph).run({"x": x})["scores"]
+
+    steps = {n.loc.names: [float(graph.consts[s]) for s in n.inputs[1:]] for n in graph.neurons}
+    assert len(steps) == 3
+    at_g, at_q, at_k = steps.values()
+    session = Session(snnc.load(source), taps=("g",))
+    gelu = session.run({"x": x})["g"]
+
+    def neuron(left: Array, x: Array, step: list[float]) -> tuple[Array, Array]:
+        membrane = (left + x).astype(np.float32)
+        spikes = SFN.step(membrane, *step)
+        return membrane - spikes, spikes
+
+    zero = np.zeros_like(gelu)
+    left_g, left_q, left_k, sum_q, sum_k = zero, zero, zero, zero, zero
+    for _ in range(timesteps):
+        left_g, spiking_input = neuron(left_g, gelu, at_g)
+        left_q, q = neuron(left_q, spiking_input @ weights["wq"], at_q)
+        left_k, k = neuron(left_k, spiking_input @ weights["wk"], at_k)
+        sum_q, sum_k = sum_q + q, sum_k + k
+    product = np.einsum("nik,njk->nij", sum_q / timesteps, sum_k / timesteps)
+    e = np.exp(product - product.max(-1, keepdims=True))
+    wanted = e / e.sum(-1, keepdims=True)
+    apart = np.abs(found - wanted).max(axis=(1, 2))
+    assert np.mean(apart < 1e-4) > 0.8  # a decision at a threshold may fall otherwise
+
+
+def test_an_artifact_of_several_timesteps_is_read_back(
+    cnn: CalibratedNetwork, tmp_path: Path
+) -> None:
+    network = snnc.compile(cnn, neuron="if", scale=0.5, timesteps=4)
+    path = tmp_path / "snn.onnx"
+    network.save(path)
+    again = snnc.load(path)
+    assert again.timesteps == 4
+    assert again.nodes == network.graph.nodes
+    text = format_graph(again)
+    assert "timesteps=4" in text and parse_graph(text, again.consts) == again
+    with np.load(held_out_path("digits_cnn")) as data:
+        x = data[again.inputs[0]][:9]
+    for kernels in (False, True):
+        values = snnc.session(path, kernels=kernels).run(None, {again.inputs[0]: x})
+        want = network.run({again.inputs[0]: x})
+        np.testing.assert_allclose(values[0], want[again.outputs[0]], rtol=1e-4, atol=1e-4)
+
+
+def test_energy_adds_up_over_timesteps(cnn: CalibratedNetwork) -> None:
+    """The trained network's MACs stay; layers on the raw input multiply once; spikes add up."""
+    data = held_out_path("digits_cnn")
+    once = snnc.compile(cnn, neuron=SFN, scale=0.2).energy(data)
+    thrice = snnc.compile(cnn, neuron=SFN, scale=0.2, timesteps=3).energy(data)
+    assert thrice.ann_macs == once.ann_macs
+    assert thrice.analog_macs == once.analog_macs
+    assert 2 < thrice.ratio_spikes_eq44 / once.ratio_spikes_eq44 < 4
+
+
+def test_integrate_and_fire_equals_a_multi_threshold_neuron_on_constant_input(
+    cnn: CalibratedNetwork,
+) -> None:
+    """Theorem 1: the first layer of neurons, behind the raw input, gets the same at every step."""
+    data = held_out_path("digits_cnn")
+    rate = snnc.compile(cnn, neuron="if", scale=1.0, timesteps=8)
+    many = snnc.compile(cnn, neuron="mtn:N=8", scale=1.0)
+    outputs = []
+    for network in (rate, many):
+        first = network.graph.neurons[0].outputs[0]
+        session = Session(network.graph, taps=(first,))
+        with np.load(data) as samples:
+            feeds = {network.graph.inputs[0]: samples[network.graph.inputs[0]][:20]}
+        outputs.append(session.run(feeds)[first])
+    mean = outputs[0].reshape(8, *outputs[1].shape).mean(axis=0)
+    inside = outputs[1] < outputs[1].max()  # beyond theta an IF fires at every step, as it does
+    np.testing.assert_allclose(mean[inside], outputs[1][inside], rtol=1e-5)
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def first_axis(graph: str) -> Callable[[], snnc.SpikingNetwork]:
+    source = model(graph, arrays(5, w0=(8, 8), w1=(8, 8)), opset=20)
+    x = arrays(6, x=(60, 4, 8))["x"]
+    return lambda: snnc.compile(source, neuron=SFN, scale=0.2, calibration={"x": x}, timesteps=2)
+
+
+def test_a_network_with_its_samples_elsewhere_is_refused() -> None:
+    refused = first_axis("""g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+        h = MatMul (x, w0)
+        moved = Transpose <perm = [1, 0, 2]> (h)
+        r = Relu (moved)
+        s = MatMul (r, w1)
+        y = Transpose <perm = [1, 0, 2]> (s)
+    }""")
+    with pytest.raises(snnc.CompileError, match="first axis of what these neurons read"):
+        refused()
+
+
+def test_samples_that_depend_on_each_other_are_refused() -> None:
+    refused = first_axis("""g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+        h = MatMul (x, w0)
+        mean = ReduceMean <keepdims = 1> (h)
+        centred = Sub (h, mean)
+        r = Relu (centred)
+        a = MatMul (r, w1)
+        squared = Mul (a, a)
+        total = ReduceSum <keepdims = 1> (squared)
+        scaled = Div (a, total)
+        y = MatMul (scaled, w1)
+    }""")
+    with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+@pytest.mark.parametrize("timesteps", [0, -1, 5000, 1.5, True])
+def test_timesteps_out_of_range_are_refused(timesteps: int) -> None:
+    with pytest.raises(snnc.CompileError, match="timesteps must be an integer from 1"):
+        FoldTime(timesteps)
+
+
+def test_integer_synapses_over_timesteps_are_refused(cnn: CalibratedNetwork) -> None:
+    with pytest.raises(snnc.CompileError, match="integer synapses work at one timestep"):
+        snnc.compile(cnn, synapses="int8", timesteps=2)
+
+
+def test_neurons_of_one_sign_refuse_signed_activations(vit: CalibratedNetwork) -> None:
+    with pytest.raises(snnc.CompileError, match="fires for positive inputs only") as caught:
+        snnc.compile(vit, neuron="if", scale=1.0, timesteps=2)
+    assert "dual-if" in (caught.value.help or "")
+
+
+def test_outputs_approach_those_of_the_trained_network(vit: CalibratedNetwork) -> None:
+    data = held_out_path("digits_vit")
+    cosines = []
+    for timesteps in (1, 2, 4):
+        network = snnc.compile(vit, neuron=SFN, scale=0.3, timesteps=timesteps)
+        cosines.append(network.evaluate(data).cosine)
+    assert cosines == sorted(cosines) and cosines[0] < cosines[-1] - 0.001
