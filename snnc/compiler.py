@@ -198,9 +198,8 @@ def compile(
     output = primary_output(ann, output)
     calibrated = network.graph(percentile, watch.graph)
     if timesteps > 1:
-        trial = partial(with_scale, calibrated, neuron, scale or 1.0, polarity)
-        first = next(network.calibration.reservoir.batches(1))
-        require_foldable(trial(), trial(timesteps=timesteps), first)
+        folded = with_scale(calibrated, neuron, scale or 1.0, polarity, timesteps=timesteps)
+        require_foldable(calibrated, folded, next(network.calibration.reservoir.batches(1)))
     choice = None
     if scale is None:
         choose = partial(

@@ -129,7 +129,7 @@ def test_the_first_timestep_is_the_network_of_one(
     for tap in taps:
         first = several[tap][: len(single[tap])]
         assert np.mean(~np.isclose(first, single[tap], rtol=1e-3, atol=1e-6)) < 0.01
-    require_foldable(once, folded, feeds)
+    require_foldable(network.graph(), folded, feeds)
 
 
 ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {

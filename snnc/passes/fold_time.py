@@ -65,7 +65,7 @@ class _Folding:
         self._nodes: list[Node] = []
         self._types, self._consts = dict(graph.types), dict(graph.consts)
         self._types |= {inner: graph.types[v] for v, inner in self._outer.items()}
-        self._single = set(graph.inputs)
+        self._single = {v for v in graph.inputs if graph.types[v].shape != ()}
         self._forms: dict[str, Form] = {}
         self._made: dict[tuple[str, str], str] = {}
         self._loc = {v: node.loc for node in graph.nodes for v in node.outputs}
@@ -180,37 +180,39 @@ class _Folding:
         self._nodes.append(Op((name,), (mean,), loc, LAST, {"timesteps": self._timesteps}))
 
 
-def require_foldable(once: Graph, folded: Graph, feeds: Mapping[str, Array]) -> None:
-    """Raises CompileError unless `folded` computes at the first timestep what `once` computes.
+def require_foldable(calibrated: Graph, folded: Graph, feeds: Mapping[str, Array]) -> None:
+    """Raises CompileError unless samples lie along the first axis of whatever neurons read, each
+    computed from itself alone: it cannot be read from a graph, so that it is tried out on samples.
 
-    That is so where the first axis of what neurons read tells samples apart, and nothing else
-    does: it cannot be read from the graph, so that it is tried out on samples.
+    calibrated: the network with its sites, which are continuous; folded: must run, too.
     """
-    taps = tuple(neuron.outputs[0] for neuron in once.neurons)
     help = "export the network with an open first axis for the batch, or take one timestep"
-    single = Session(once, taps=taps).run(feeds)
+    taps = tuple(site.inputs[0] for site in calibrated.sites)
+    session = Session(calibrated, taps=taps)
+    single = session.run(feeds)
     try:
-        repeated = Session(folded, taps=taps).run(feeds)
+        doubled = session.run(
+            {v: np.concatenate([a, a]) if a.ndim else a for v, a in feeds.items()}
+        )
+        Session(folded).run(feeds)
     except CompileError as error:
         raise CompileError(
             f"the network cannot run {folded.timesteps} timesteps as a batch: {error.message}",
             at=error.at,
             help=help,
         ) from None
-    for neuron in once.neurons:
-        name = neuron.outputs[0]
-        wanted, found = single[name], repeated[name]
-        shape = (folded.timesteps * wanted.shape[0], *wanted.shape[1:]) if wanted.ndim else ()
-        if found.shape != shape or _differ(found[: len(wanted)], wanted):
-            raise folded.error(
+    for site in calibrated.sites:
+        wanted, found = single[site.inputs[0]], doubled[site.inputs[0]]
+        twice = np.concatenate([wanted, wanted]) if wanted.ndim else wanted[None]
+        if found.shape != twice.shape or _apart(found, twice):
+            raise calibrated.error(
                 "the first axis of what these neurons read is not that of the samples, or samples "
                 "of a batch depend on each other: timesteps cannot be folded into it",
-                neuron,
+                site,
                 help,
             )
 
 
-def _differ(found: Array, wanted: Array) -> bool:
-    """Whether spikes are more than a few decisions of rounding apart."""
-    apart = np.count_nonzero(~np.isclose(found, wanted, rtol=1e-3))
-    return bool(apart > 1 + 0.02 * wanted.size)
+def _apart(found: Array, wanted: Array) -> bool:
+    """Whether values differ by more than what a network makes of float rounding."""
+    return bool(np.linalg.norm(found - wanted) > 0.1 * np.linalg.norm(wanted))
