@@ -131,5 +131,6 @@ _DIVIDED: dict[Sides, str] = {
 """The input in steps, NaN as 0; of a negative branch alone its size."""
 
 _HALF_EVEN = """rounded = Round (drive)
-             count = Clip (rounded, lowest, highest)"""
-"""QuantizeLinear's own decision: division, ties to even."""
+             clipped = Clip (rounded, lowest, highest)
+             count = Sum (clipped, zero)"""
+"""QuantizeLinear's own decision: division, ties to even. Sum: -0.0 becomes 0.0."""
