@@ -7,6 +7,7 @@
 #include "gather.hpp"
 #include "linear.hpp"
 #include "neuron.hpp"
+#include "over_time.hpp"
 
 #define SNNC_TEXT(x) #x
 #define SNNC_NAME(x) SNNC_TEXT(x)
@@ -19,6 +20,7 @@ const Kernels kernels = {
     SNNC_NAME(SNNC_ISA),
     fire_row<float>,
     fire_row<uint8_t>,
+    {fire_over_time, running_mean, telescope},
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
     {gather_rows, depthwise_bytes, pack_depthwise, multiply_depthwise},

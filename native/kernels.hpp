@@ -9,19 +9,35 @@
 
 namespace snnc {
 
-enum class LevelSet { kContiguous, kDoublingNearest, kDoublingEq11 };
+// How the drive of a neuron, its input in parts of a step, becomes a count: by half steps where
+// scale-and-fire neurons do, by thresholds one step apart alike for both signs, by the same rounded
+// down for both, or by division in place of the inverse.
+enum class LevelSet {
+  kContiguous,
+  kDoublingNearest,
+  kDoublingEq11,
+  kThresholds,
+  kFloored,
+  kDivided
+};
+
+// Parts of a step in which decisions are made: powers of two, so that they are exact.
+constexpr float kThresholds = 1, kHalfSteps = 2, kGrains = 256;
 
 // The parameters of a neuron that its decision needs.
 struct Decision {
   LevelSet levels;
   bool two_sided;      // false: positive spikes only
-  float limit;         // 2 top, in half steps
-  int32_t offset;      // levels 1 .. offset lie one step apart, then come offset + 2^j
+  float limit;         // drives above it count as it does
+  int32_t offset;      // doubling: levels 1 .. offset lie one step apart, then come offset + 2^j;
+                       // thresholds: the initial potential in grains
   float bound;         // inputs above it count as it does
   int32_t zero_point;  // what a count of 0 is as a byte
+  float least;         // drives below it count as it does, where sizes are not what decides
+  float unit;          // parts of a step in a drive
 };
 
-// Steps of one row of inputs. Inverses are 2 / step, 0 for a dead branch.
+// Steps of one row of inputs. Inverses are the decision's unit / step, 0 for a dead branch.
 // each_input: arrays of the row's length, else single numbers.
 struct RowSteps {
   const float* positive_inverse;
@@ -31,10 +47,36 @@ struct RowSteps {
   bool each_input;
 };
 
+// The timesteps of n neurons: at t they read x[t * stride ..] and write y[t * stride ..], which may
+// be the same memory.
+struct Timesteps {
+  size_t count;
+  size_t stride;
+};
+
+// What a neuron keeps from one timestep to the next.
+enum class Reset {
+  kSoft,  // what its spikes did not carry
+  kHard,  // that, or the negative of the initial potential where it fired
+  kDual,  // what they did not carry, of each sign for itself
+};
+
+struct TimeKernels {
+  // kept: memory for whole vectors of 2 n floats. resting: the initial potential in steps, for a
+  // hard reset.
+  void (*fire)(const float* x, float* y, size_t n, const RowSteps&, const Decision&,
+               const Timesteps&, Reset, float resting, float* kept);
+  // y[t] = (x[0] + .. + x[t]) / (t + 1). sums: memory for n floats.
+  void (*running_mean)(const float* x, float* y, size_t n, const Timesteps&, float* sums);
+  // y[t] = (t + 1) x[t] - t x[t - 1]
+  void (*telescope)(const float* x, float* y, size_t n, const Timesteps&);
+};
+
 struct Kernels {
   const char* name;
   void (*fire_floats)(const float* x, float* y, size_t n, const RowSteps&, const Decision&);
   void (*fire_counts)(const float* x, uint8_t* y, size_t n, const RowSteps&, const Decision&);
+  TimeKernels time;
   LinearKernels linear;
   ConvKernels conv;
 };

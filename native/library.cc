@@ -11,6 +11,7 @@
 #include "conv_ops.hpp"
 #include "linear_ops.hpp"
 #include "neuron_ops.hpp"
+#include "time_ops.hpp"
 
 namespace snnc {
 
@@ -82,6 +83,7 @@ std::atomic<const Kernels*>& active() {
 Operations make_operations() {
   Operations operations;
   add_neuron_operations(operations);
+  add_time_operations(operations);
   add_linear_operations(operations);
   add_float_linear_operations(operations);
   add_matmul_operations(operations);

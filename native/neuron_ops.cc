@@ -1,44 +1,11 @@
 #include "neuron_ops.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 namespace snnc {
 namespace {
 
-constexpr int64_t kMaxM = 10;  // half steps of every level set stay exact in float32
 constexpr size_t kTaskInputs = 1 << 14;
-
-// Both rules decide alike where levels have no gaps, under the name of the first. Neurons that never
-// fire have no kernel: their function body is a constant.
-std::vector<NeuronName> make_names() {
-  std::vector<NeuronName> names;
-  for (const char* levels : {"Dense", "Linear", "Sformer", "Exponential"})
-    for (const char* rule : {"Nearest", "Eq11"})
-      for (const char* sides : {"Both", "Positive", "Negative"})
-        for (const char* capped : {"", "Capped"})
-          for (const char* limited : {"", "Limited"}) {
-            NeuronName name{"", levels, sides, rule[0] == 'E'};
-            if (name.contiguous() ? name.eq11 : *limited != '\0') continue;
-            name.text = std::string("Sfn") + levels + rule + sides + capped + limited;
-            names.push_back(name);
-          }
-  return names;
-}
-
-// The largest level of a set before a limit cuts it.
-int64_t top_level(const NeuronName& name, int64_t m) {
-  if (name.levels == "Linear") return 2 * m;
-  if (name.levels == "Exponential") return int64_t{1} << (2 * m - 1);
-  return m - 1 + (int64_t{1} << m);
-}
-
-int64_t limited(int64_t top, const NodeInfo& info) {
-  const int64_t limit = info.integer("limit", 0);
-  if (limit < 0) info.refuse("limit must be at least 0, not " + std::to_string(limit));
-  return limit == 0 ? top : std::min(top, limit);
-}
 
 template <class Out>
 void fire(const Kernels&, const float*, Out*, size_t, const RowSteps&, const Decision&);
@@ -58,19 +25,13 @@ template <class Out>
 class NeuronKernel : public Kernel {
  public:
   NeuronKernel(const NeuronName& name, const NodeInfo& info)
-      : name_(name), label_(info.label()), decision_(decision_of(name, info, sizeof(Out) == 1)) {
-    StepTensors tensors{info.constant(1), info.constant(2)};
-    if (bool(tensors.positive) == name.positive() && bool(tensors.negative) == name.negative())
-      constant_.emplace(tensors);
-  }
+      : label_(info.label()),
+        decision_(decision_of(name, info, sizeof(Out) == 1)),
+        steps_(name, decision_.unit, info) {}
 
   void compute(const Run& run) const override {
     try {
-      if (constant_) return fire_all(run, *constant_);
-      StepTensors tensors{run.optional(1), run.optional(2)};
-      if (!name_.positive()) tensors.positive.reset();
-      if (!name_.negative()) tensors.negative.reset();
-      fire_all(run, Steps(tensors));
+      steps_.with(run, [&](const Steps& steps) { fire_all(run, steps); });
     } catch (const Error& error) {
       throw Error(label_ + ": " + error.what());
     }
@@ -94,10 +55,9 @@ class NeuronKernel : public Kernel {
     run.parallel((count + kTaskInputs - 1) / kTaskInputs, task);
   }
 
-  const NeuronName& name_;
   std::string label_;
   Decision decision_;
-  std::optional<Steps> constant_;
+  StepInputs steps_;
   const Kernels& kernels_ = active_kernels();
 };
 
@@ -115,30 +75,18 @@ std::unique_ptr<Operation> neuron_operation(const NeuronName& name, const char* 
 
 }  // namespace
 
-const std::vector<NeuronName>& neuron_names() {
-  static const std::vector<NeuronName> names = make_names();
-  return names;
+StepInputs::StepInputs(const NeuronName& name, float unit, const NodeInfo& info)
+    : name_(name), unit_(unit) {
+  const StepTensors tensors{info.constant(1), info.constant(2)};
+  if (bool(tensors.positive) == name.positive() && bool(tensors.negative) == name.negative())
+    constant_.emplace(tensors, unit);
 }
 
-Decision decision_of(const NeuronName& name, const NodeInfo& info, bool counts) {
-  const int64_t m = info.integer("M");
-  if (m < 1 || m > kMaxM)
-    info.refuse("M must be from 1 to " + std::to_string(kMaxM) + ", not " + std::to_string(m));
-  const int64_t top = limited(top_level(name, m), info), most = name.negative() ? 127 : 255;
-  if (counts && top > most)
-    info.refuse("levels up to " + std::to_string(top) + " do not fit a byte: at most " +
-                std::to_string(most));
-  const float bound = info.number("bound", std::numeric_limits<float>::infinity());
-  if (!(bound > 0)) info.refuse("bound must be positive");
-  const LevelSet levels = name.contiguous() ? LevelSet::kContiguous
-                          : name.eq11       ? LevelSet::kDoublingEq11
-                                            : LevelSet::kDoublingNearest;
-  return {levels,
-          name.negative(),
-          static_cast<float>(2 * top),
-          name.levels == "Sformer" ? static_cast<int32_t>(m - 1) : 0,
-          bound,
-          name.negative() ? 128 : 0};
+Steps StepInputs::of(const Run& run) const {
+  StepTensors tensors{run.optional(1), run.optional(2)};
+  if (!name_.positive()) tensors.positive.reset();
+  if (!name_.negative()) tensors.negative.reset();
+  return Steps(tensors, unit_);
 }
 
 Steps single_steps(const StepTensors& tensors) {

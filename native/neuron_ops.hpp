@@ -1,38 +1,39 @@
-// The neuron as a part of operations: its name, and its parameters from a node.
+// The neuron as an operation of its own, and its steps as inputs of operations that it is part of.
 #pragma once
 
-#include <string>
 #include <vector>
 
-#include "kernels.hpp"
+#include "neuron_name.hpp"
 #include "op.hpp"
 #include "steps.hpp"
 
 namespace snnc {
 
-// What an operation's name says of a neuron, e.g. SfnDenseNearestBothLimited.
-struct NeuronName {
-  std::string text;
-  std::string levels;  // Dense, Sformer, Linear or Exponential
-  std::string sides;   // Both, Positive or Negative
-  bool eq11;
-  bool positive() const { return sides == "Both" || sides == "Positive"; }
-  bool negative() const { return sides == "Both" || sides == "Negative"; }
-  bool contiguous() const { return levels == "Dense" || levels == "Linear"; }
-};
-
-// Every neuron that has a kernel.
-const std::vector<NeuronName>& neuron_names();
-
-// The decision of a neuron from its node's attributes M, bound and limit; refuses what is out of
-// range. counts: it emits bytes, which its levels must fit.
-Decision decision_of(const NeuronName& name, const NodeInfo& info, bool counts);
-
-// Steps that are single numbers, as fused operations take them; refuses others.
+// Steps of scale-and-fire neurons that are single numbers, as fused operations take them; refuses
+// others.
 Steps single_steps(const StepTensors& tensors);
 
 // The two step inputs of a neuron that is an operation of its own; a dead branch's is absent.
 std::vector<Input> step_inputs(const NeuronName& name);
+
+// The steps of a neuron that is an operation of its own: brought to one shape once where they are
+// constant, else at every run.
+class StepInputs {
+ public:
+  StepInputs(const NeuronName& name, float unit, const NodeInfo& info);
+  // use(steps) with those of a run.
+  template <class Use>
+  void with(const Run& run, const Use& use) const {
+    constant_ ? use(*constant_) : use(of(run));
+  }
+
+ private:
+  Steps of(const Run& run) const;
+
+  const NeuronName& name_;
+  float unit_;
+  std::optional<Steps> constant_;
+};
 
 // The step inputs of a neuron fused behind another operation: those of living branches only,
 // since onnxruntime 1.20 crashes on shape inference with absent inputs.

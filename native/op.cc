@@ -96,6 +96,13 @@ int64_t NodeInfo::integer(const char* name, int64_t otherwise) const {
   return succeeded(api_, status) ? value : otherwise;
 }
 
+float NodeInfo::number(const char* name) const {
+  float value = 0;
+  if (!succeeded(api_, ort::GetFloatAttribute::call(api_, info_, name, &value)))
+    refuse(std::string("the number '") + name + "' is missing");
+  return value;
+}
+
 float NodeInfo::number(const char* name, float otherwise) const {
   float value = 0;
   OrtStatus* status = ort::GetFloatAttribute::call(api_, info_, name, &value);

@@ -69,6 +69,7 @@ class NodeInfo {
       : api_(api), info_(info), operation_(operation) {}
   int64_t integer(const char* name) const;
   int64_t integer(const char* name, int64_t otherwise) const;
+  float number(const char* name) const;
   float number(const char* name, float otherwise) const;
   std::vector<int64_t> integers(const char* name, std::vector<int64_t> otherwise) const;
   // The input where it is an initializer of the model; its memory outlives the kernel.

@@ -34,7 +34,18 @@ inline Floats load(const float* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
+// The first n lanes, the others 0.
+inline Floats load(const float* p, size_t n) {
+  if (n == kLanes) return load(p);
+  Floats v{};
+  std::memcpy(&v, p, n * sizeof(float));
+  return v;
+}
 inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof v); }
+inline void store(float* p, Floats v, size_t n) {
+  if (n == kLanes) return store(p, v);
+  std::memcpy(p, &v, n * sizeof(float));
+}
 inline Floats all(float value) { return Floats{} + value; }
 inline Ints all(int32_t value) { return Ints{} + value; }
 
@@ -52,10 +63,24 @@ inline Floats smaller(Floats a, Floats b) {
   return a < b ? a : b;
 #endif
 }
+// The larger of the two; b where either is NaN.
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+// v where the mask holds, else 0.
+inline Floats where(Ints mask, Floats v) { return floats(mask & bits(v)); }
 inline Ints not_negative(Ints v) { return v > 0 ? v : Ints{}; }
 // Towards zero; NaN and what int32 cannot hold give a number that is not positive, or the largest.
 inline Ints truncated(Floats v) { return __builtin_convertvector(v, Ints); }
 inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
+// The largest integer not above v, of |v| < 2^31.
+inline Ints floored(Floats v) {
+  const Ints whole = truncated(v);
+  return whole + (to_floats(whole) > v);
+}
+// The nearest integer, ties to even, of |v| < 2^22.
+inline Ints rounded(Floats v) {
+  const Floats shift = all(12582912.0f);  // 1.5 * 2^23: the last bit of a sum with it counts ones
+  return bits(v + shift) - bits(shift);
+}
 // The low byte of every lane.
 inline void store(uint8_t* p, Ints v) {
   const Bytes low = __builtin_convertvector(v, Bytes);

@@ -6,9 +6,9 @@
 namespace snnc {
 namespace {
 
-// 2 / step in float32; 0 where that is no positive finite number (specification 0.5).
-float inverse_of(float step) {
-  const float inverse = 2.0f / step;
+// unit / step in float32; 0 where that is no positive finite number (specification 0.5).
+float inverse_of(float step, float unit) {
+  const float inverse = unit / step;
   return step > 0 && std::isfinite(inverse) ? inverse : 0.0f;
 }
 
@@ -46,21 +46,22 @@ std::vector<float> expanded(const std::optional<Tensor>& tensor, const Shape& sh
   return values;
 }
 
-std::vector<float> inverses(const std::vector<float>& steps) {
+std::vector<float> inverses(const std::vector<float>& steps, float unit) {
   std::vector<float> values(steps.size());
-  std::transform(steps.begin(), steps.end(), values.begin(), inverse_of);
+  std::transform(steps.begin(), steps.end(), values.begin(),
+                 [unit](float step) { return inverse_of(step, unit); });
   return values;
 }
 
 }  // namespace
 
-Steps::Steps(const StepTensors& tensors) {
+Steps::Steps(const StepTensors& tensors, float unit) {
   if (tensors.positive) shape_ = tensors.positive->shape;
   if (tensors.negative) shape_ = broadcast(shape_, tensors.negative->shape);
   positive_ = expanded(tensors.positive, shape_);
   negative_ = expanded(tensors.negative, shape_);
-  positive_inverse_ = inverses(positive_);
-  negative_inverse_ = inverses(negative_);
+  positive_inverse_ = inverses(positive_, unit);
+  negative_inverse_ = inverses(negative_, unit);
 }
 
 StepRows::StepRows(const Shape& x, const Steps& steps) : steps_(steps), x_(x) {

@@ -14,10 +14,10 @@ struct StepTensors {
   std::optional<Tensor> positive, negative;
 };
 
-// Both signs' steps and their inverses, brought to one shape.
+// Both signs' steps and their inverses, unit / step, brought to one shape.
 class Steps {
  public:
-  explicit Steps(const StepTensors& tensors);
+  explicit Steps(const StepTensors& tensors, float unit = kHalfSteps);
   const Shape& shape() const { return shape_; }
   // The steps from the given place on.
   RowSteps row(size_t place, bool each_input) const {

@@ -80,7 +80,8 @@ class AIF(UniformNeuron):
         step = np.where(x < 0, np.float32(negative), np.float32(positive)).astype(np.float32)
         with np.errstate(all="ignore"):
             levels = np.clip(np.rint(x / step), self.n_min, self.n_max)
-        return np.where((x == x) & (step > 0), levels, 0).astype(np.float32) + np.float32(0)
+            alive = (step > 0) & np.isfinite(np.float32(1) / step)
+        return np.where((x == x) & alive, levels, 0).astype(np.float32) + np.float32(0)
 
     def _name(self, sides: Sides) -> str:
         return super()._name(sides) + "HalfEven" * (self.rounding == "half-even")
@@ -96,12 +97,11 @@ class AIF(UniformNeuron):
         if self.rounding == "half-up":
             return super()._body(sides, size, result)
         capped = np.isfinite(self.bound)
-        clean = _CLEAN[sides].format(u="u" if capped else "x")
+        drive = _DIVIDED[sides].format(u="u" if capped else "x")
         lines = [CONSTANTS, sides_of_steps(sides, "one", size), self._limits()]
         lines += [CAPPED] if capped else []
-        step = "negative" if sides == "negative" else "positive"
-        level = _signed(sides, _HALF_EVEN.format(step=step))
-        return "\n".join([*lines, clean, level, FIRE[sides].format(y=result)])
+        level = _signed(sides, _HALF_EVEN)
+        return "\n".join([*lines, drive, level, FIRE[sides].format(y=result)])
 
     def _level(self, sides: Sides) -> str:
         return _signed(sides, super()._level(sides))
@@ -116,19 +116,21 @@ def _signed(sides: Sides, level: str) -> str:
     return f"signed_drive = Neg (drive)\n{mirrored}\ncount = Neg (signed_count)"
 
 
-_CLEAN: dict[Sides, str] = {
-    "both": """rise = ThresholdedRelu <alpha = 0.0> ({u})
-            down = Neg ({u})
+_RISE = """rise = ThresholdedRelu <alpha = 0.0> ({u})
+            positive_divisor = Where (positive_dead, one, positive)
+            risen = Div (rise, positive_divisor)"""
+_FALL = """down = Neg ({u})
             fall = ThresholdedRelu <alpha = 0.0> (down)
-            drive = Sub (rise, fall)""",
-    "positive": "drive = ThresholdedRelu <alpha = 0.0> ({u})",
-    "negative": """down = Neg ({u})
-            drive = ThresholdedRelu <alpha = 0.0> (down)""",
+            negative_divisor = Where (negative_dead, one, negative)
+            fallen = Div (fall, negative_divisor)"""
+_DIVIDED: dict[Sides, str] = {
+    "both": f"{_RISE}\n{_FALL}\n drive = Sub (risen, fallen)",
+    "positive": f"{_RISE}\n drive = Identity (risen)",
+    "negative": f"{_FALL}\n drive = Identity (fallen)",
 }
-"""The input without NaN; of a negative branch alone its size."""
+"""The input in steps, NaN as 0; of a negative branch alone its size."""
 
-_HALF_EVEN = """divisor = Where ({step}_dead, one, {step})
-             divided = Div (drive, divisor)
-             rounded = Round (divided)
-             count = Clip (rounded, lowest, highest)"""
-"""QuantizeLinear's own decision: division, ties to even."""
+_HALF_EVEN = """rounded = Round (drive)
+             clipped = Clip (rounded, lowest, highest)
+             count = Sum (clipped, zero)"""
+"""QuantizeLinear's own decision: division, ties to even. Sum: -0.0 becomes 0.0."""

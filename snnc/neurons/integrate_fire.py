@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from snnc.ir.node import Array
+from snnc.ir.node import Array, Sides
 from snnc.neurons.uniform import UniformNeuron
 
 
@@ -37,6 +37,9 @@ class IF(UniformNeuron):
 
     def _limits(self) -> str:
         return "lowest = Identity (zero)\n highest = Identity (one)"
+
+    def _name(self, sides: Sides) -> str:
+        return super()._name(sides) + "Hard" * (self.reset == "hard")
 
     def kept(self, membrane: Array, emitted: Array, positive: float | Array) -> Array:
         if self.reset == "soft":

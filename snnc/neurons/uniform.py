@@ -184,8 +184,9 @@ SYMMETRIC = """above_highest = Add (highest, one)
              levels = Mul (charged, grain)
              whole_levels = Floor (levels)
              reached = Min (whole_levels, highest)
-             count = Mul (reached, sign)"""
-"""Where both signs fire alike."""
+             signed = Mul (reached, sign)
+             count = Sum (signed, zero)"""
+"""Where both signs fire alike. Sum: -0.0 becomes 0.0, where onnxruntime would leave an Add out."""
 
 
 def _inverse(step: float | Array) -> Array:
