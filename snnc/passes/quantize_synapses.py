@@ -79,7 +79,7 @@ class QuantizeSynapses:
             tapped = session.run(feeds)
             for source, layer in by_source.items():
                 width = _matrix(graph, layer).shape[-1]
-                limit = max(1, round(_rows(width) * share))
+                limit = max(1, round(rows_for(width) * share))
                 out = tuple(int(d) for d in tapped[shape_name(layer.op.outputs[0])])
                 rows = layer.rows(tapped[layer.spikes], out, limit)
                 new = np.swapaxes(rows, 1, 2) @ rows
@@ -102,7 +102,7 @@ class QuantizeSynapses:
         return restored, np.concatenate([scales for _, scales in found])
 
 
-def _rows(width: int) -> int:
+def rows_for(width: int) -> int:
     """How many inputs of a layer are looked at: twice its width at least."""
     return max(min(ROWS, NUMBERS // max(width, 1)), 2 * width)
 
