@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument("test", type=Path)
     parser.add_argument("--times", type=int, default=24)
     options = parser.parse_args()
-    calibration, test = (
-        {k: v for k, v in np.load(p).items()} for p in (options.calibration, options.test)
-    )
+    calibration, test = (dict(np.load(p).items()) for p in (options.calibration, options.test))
     count = len(next(iter(calibration.values())))
     rng = np.random.default_rng(1)
     found: dict[bool, list[list[float]]] = {False: [], True: []}
