@@ -16,7 +16,6 @@ import snnc
 from benchmarks.zoo_data import BUILDERS
 from benchmarks.zoo_metrics import METRICS, cosine
 from snnc.calibrated import with_scale
-from snnc.compiler import ROUNDING_SAMPLES
 from snnc.evaluation import run
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
@@ -66,7 +65,7 @@ def row(name: str, zoo: Path) -> list[str]:
     before = with_scale(
         network.graph(), report.neuron, report.scale, report.polarity, synapses="int8"
     )
-    samples = network.calibration.reservoir.samples(ROUNDING_SAMPLES)
+    samples = network.samples
     nearest = run_passes(before, (QuantizeSynapses(samples, "nearest"),))
     start = time.perf_counter()
     run_passes(before, (QuantizeSynapses(samples),))

@@ -100,13 +100,13 @@ def warnings_of(
         found.append(f"the statistics lack shards of the samples: {few(absent)}")
     if calibration.random:
         found.append(RANDOM_WARNING)
-    if choice is not None and not choice.reached:
+    reached = None if integer is None else integer.agreement
+    if choice is not None and choice.fidelity < fidelity:
         found.append(
             f"no lambda reaches {fidelity:g} {choice.measure} agreement; the best one "
             f"({choice.scale:.3g}) reaches {choice.fidelity:.4f}"
         )
-    reached = None if integer is None else integer.agreement
-    if choice is not None and choice.reached and reached is not None and reached < fidelity:
+    elif choice is not None and reached is not None and reached < fidelity:
         found.append(
             f"the integer weights bring the {choice.measure} agreement from {choice.fidelity:.4f} "
             f"to {reached:.4f}, below {fidelity:g}"

@@ -43,9 +43,6 @@ from snnc.shards import WHOLE, Shard
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
 
-ROUNDING_SAMPLES = 128
-"""Calibration samples for which weights are rounded."""
-
 
 class SpikingNetwork:
     """A compiled network. graph: the spiking graph; ann: the network it came from; report."""
@@ -200,12 +197,14 @@ def compile(
     if timesteps > 1:
         folded = with_scale(calibrated, neuron, scale or 1.0, polarity, timesteps=timesteps)
         require_foldable(calibrated, folded, next(network.calibration.reservoir.batches(1)))
+    rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice = None
     if scale is None:
         choose = partial(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
         )
         choose = partial(choose, polarity=polarity, synapses=synapses, timesteps=timesteps)
+        choose = partial(choose, finish=rounded)
         finer = neuron.wider() if synapses == "float" else neuron  # 8 bits hold no more levels
         widest = finer if widen or (widen is None and by_name) else None
         neuron, choice = _chosen(neuron, widest, choose, watch)
@@ -213,10 +212,12 @@ def compile(
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses, timesteps)
     reservoir = network.calibration.reservoir
     integer = None
-    if synapses == "int8":
-        spiking = _quantized(spiking, reservoir.samples(ROUNDING_SAMPLES), watch)
-        agreement = None
-        if choice is not None:
+    if rounded is not None:
+        spiking = rounded(spiking)
+        if watch.graph is not None:
+            watch.graph(QuantizeSynapses.name, spiking)
+        agreement = None if choice is None else choice.finished
+        if choice is not None and agreement is None:
             reference = Reference(ann, calibrated, network.samples, output)
             agreement = reference.agreement(Session(spiking).run)
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
@@ -261,13 +262,19 @@ def _chosen(
     return (wider, second) if second.reached else (neuron, choice)
 
 
-def _quantized(spiking: Graph, samples: Samples, watch: Watch) -> Graph:
-    """The network with integer weights, rounded for these samples."""
+class _Rounded:
+    """Networks with integer weights, rounded for these samples; the last one made is kept."""
 
-    def progress(done: int, total: int) -> None:
-        watch.progress("rounding weights", done, total)
+    def __init__(self, samples: Samples, watch: Watch) -> None:
+        self._quantize = QuantizeSynapses(
+            samples, progress=lambda done, total: watch.progress("rounding weights", done, total)
+        )
+        self._last: tuple[Graph, Graph] | None = None
 
-    return run_passes(spiking, (QuantizeSynapses(samples, progress=progress),), watch.graph)
+    def __call__(self, spiking: Graph) -> Graph:
+        if self._last is None or self._last[0] != spiking:
+            self._last = spiking, run_passes(spiking, (self._quantize,))
+        return self._last[1]
 
 
 def _with_activity(graph: Graph, samples: Samples) -> Graph:

@@ -1,13 +1,16 @@
 """How lambda is chosen: decisions, the centred cosine, more levels where none is fine enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import snnc
-from snnc.fidelity import Agreement, centre_of, varied
+from snnc.fidelity import Agreement, centre_of, primary_output, varied
 from snnc.ir.node import Statistics
 from snnc.neurons.sfn import SFN
 from snnc.prepare import prepare
+from snnc.search.grid import ATTEMPTS, GRID, Choice, choose_scale
 from tests.conftest import calibration_path, model_path
 from tests.onnx_models import arrays, model
 
@@ -81,6 +84,75 @@ def test_more_levels_are_taken_where_no_lambda_is_fine_enough() -> None:
     assert not any("M = 10" in warning for warning in plain.report.warnings)
     given = snnc.compile(wide_model(), neuron=SFN(), calibration=data, fidelity=0.98)
     assert given.report.neuron == SFN()
+
+
+class Finisher:
+    """Replaces the weights of the networks it is asked for: by noise of the given sizes in turn."""
+
+    def __init__(self, *noise: float) -> None:
+        self.noise = noise
+        self.asked: list[snnc.Graph] = []
+
+    def __call__(self, graph: snnc.Graph) -> snnc.Graph:
+        noise = self.noise[len(self.asked)]
+        self.asked.append(graph)
+        rng = np.random.default_rng(3)
+        consts = {
+            name: (w + noise * w.std() * rng.standard_normal(w.shape)).astype(np.float32)
+            if w.ndim == 2
+            else w
+            for name, w in graph.consts.items()
+        }
+        return replace(graph, consts=consts)
+
+
+def chosen(finish: Finisher | None, grid: tuple[float, ...] = GRID) -> Choice:
+    network = snnc.calibrate(model_path("digits_mlp"), calibration=calibration_path("digits_mlp"))
+    output = primary_output(network.ann)
+    return choose_scale(
+        network.ann,
+        network.graph(),
+        SFN(),
+        network.samples,
+        output,
+        0.97,
+        grid=grid,
+        finish=finish,
+    )
+
+
+def test_the_finished_network_must_agree_as_well() -> None:
+    plain = chosen(None)
+    assert plain.reached and plain.finished is None and plain.agreement == plain.fidelity
+    same = chosen(Finisher(0.0))
+    assert (same.scale, same.fidelity, same.finished) == (
+        plain.scale,
+        plain.fidelity,
+        same.fidelity,
+    )
+    finish = Finisher(3.0, 0.0)
+    second = chosen(finish)
+    assert len(finish.asked) == 2
+    assert second.scale < plain.scale
+    assert second.reached and second.finished == second.agreement >= 0.97
+
+
+def test_weights_that_lose_at_any_lambda_are_tried_a_few_times_only() -> None:
+    """The best of the finished networks is taken, the larger lambda of equals."""
+    first = chosen(None)
+    finish = Finisher(3.0, 0.3, 0.3)
+    found = chosen(finish)
+    assert len(finish.asked) == ATTEMPTS == 3
+    assert not found.reached
+    assert found.finished is not None and 0.1 < found.finished == found.agreement < 0.97
+    assert found.fidelity >= 0.97
+    assert found.scale < first.scale
+
+
+def test_a_network_that_agrees_nowhere_is_never_finished() -> None:
+    finish = Finisher()
+    found = chosen(finish, grid=(1.0, 0.9))
+    assert not finish.asked and not found.reached and found.finished is None
 
 
 @pytest.mark.parametrize("output", ["label", "probabilities"])

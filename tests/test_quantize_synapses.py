@@ -11,7 +11,7 @@ import pytest
 
 import snnc
 from snnc.calibrated import with_scale
-from snnc.compiler import calibrate
+from snnc.compiler import Watch, calibrate
 from snnc.data import samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute, Loc, Op
@@ -21,6 +21,7 @@ from snnc.passes.integer_weights import IntegerWeights, integer_layers
 from snnc.passes.quantize_synapses import QuantizeSynapses, Rounding
 from snnc.passes.rounding import nearest, output_error, sequential
 from snnc.runtime import Session
+from snnc.search.grid import Reference
 from tests.conftest import calibration_path, held_out_path, model_path
 from tests.onnx_models import arrays, model, run_onnx
 
@@ -124,6 +125,21 @@ def test_sequential_rounding_never_loses_on_the_inputs_it_saw(count: int) -> Non
         <= output_error(weights, plain, scales, moments)
     ).all()
     assert not found[2].any()
+
+
+@pytest.mark.parametrize("count", [0, 30, 2000])
+def test_weights_that_are_8_bit_integers_already_stay_exactly_what_they_are(count: int) -> None:
+    rng = np.random.default_rng(2)
+    wanted = rng.integers(-127, 128, (10, 64)).astype(np.int8)
+    wanted[:, 5] = 127  # the largest weight of every channel
+    steps = np.ldexp(np.float32(1), rng.integers(-20, 3, 10)).astype(np.float32)
+    x = correlated(count, 64)
+    for integers, scales in (
+        nearest(wanted * steps[:, None]),
+        sequential(wanted * steps[:, None], x.T @ x),
+    ):
+        assert np.array_equal(integers, wanted)
+        assert np.array_equal(scales, steps)
 
 
 def spiking(graph: str, weights: Mapping[str, Array], x: Array, synapses: Any = "int8") -> Graph:
@@ -244,6 +260,37 @@ def test_little_memory_takes_more_runs_and_changes_nothing(
 
     assert QuantizeSynapses(samples_of(x, before), progress=progress)(before) == wanted
     assert told == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("count", [16, 32, 160])
+def test_how_many_inputs_of_a_layer_are_looked_at_does_not_grow_with_the_samples(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does how many of them are held at a time: each batch gives its share."""
+    x = arrays(5, x=(count, 4, 8, 8))["x"]
+    before = spiking(CNN, CNN_WEIGHTS, x)
+    taken: dict[str, list[int]] = {}
+    plain = IntegerWeights.rows
+
+    def rows(self: IntegerWeights, spikes: Array, out: tuple[int, ...], limit: int) -> Array:
+        found = plain(self, spikes, out, limit)
+        taken.setdefault(self.weights, []).append(found.shape[1])
+        return found
+
+    monkeypatch.setattr(IntegerWeights, "rows", rows)
+    monkeypatch.setattr(quantize_synapses, "ROWS", 320)
+    quantized(before, x)
+    assert {name: sum(seen) for name, seen in taken.items()} == pytest.approx(
+        {"v": 320, "w": 320}, abs=3
+    )
+    assert all(max(seen) <= 320 * min(64, count) / count + 1 for seen in taken.values())
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(0, 16384), (100, 16384), (2048, 16384), (4608, 9216), (4000, 8388)]
+)
+def test_wide_layers_are_seen_less_often_but_twice_their_width(width: int, expected: int) -> None:
+    assert quantize_synapses.rows_for(width) == expected
 
 
 def test_wide_layers_are_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,6 +453,34 @@ def test_no_more_levels_are_sought_for_integer_synapses() -> None:
         synapses="int8",
     )
     assert network.report.neuron == snnc.SFN()
+
+
+def test_the_reported_agreement_is_that_of_the_network_with_integer_weights(
+    integer: Callable[[str], snnc.SpikingNetwork],
+) -> None:
+    report = integer("digits_vit").report
+    assert report.choice is not None and report.integer is not None
+    assert report.choice.reached
+    calibrated = calibrate(model_path("digits_vit"), calibration=calibration_path("digits_vit"))
+    graph = integer("digits_vit").graph
+    reference = Reference(calibrated.ann, graph, calibrated.samples, report.output)
+    assert reference.agreement(Session(graph).run) == report.integer.agreement
+    assert report.integer.agreement == report.choice.finished
+    assert report.choice.agreement >= 0.98
+
+
+def test_who_watches_sees_the_integer_network_once() -> None:
+    seen: list[tuple[str, Graph]] = []
+    network = snnc.compile(
+        model_path("digits_mlp"),
+        calibration=calibration_path("digits_mlp"),
+        synapses="int8",
+        watch=Watch(graph=lambda name, graph: seen.append((name, graph))),
+    )
+    (graph,) = (graph for name, graph in seen if name == QuantizeSynapses.name)
+    assert dict(graph.consts).keys() == dict(network.graph.consts).keys()
+    assert len(dequantizations(graph)) == len(dequantizations(network.graph)) > 0
+    assert [name for name, _ in seen].count("substitute") == 1
 
 
 def test_a_network_that_loses_by_integer_weights_says_so(

@@ -23,8 +23,8 @@ WIDEST = 5000
 MEGABYTES = 256
 """Second moments held at a time; more layers need another run over the samples."""
 
-ROWS = 4096
-"""Inputs of a layer that are looked at, or twice their width where that is more."""
+ROWS, NUMBERS = 16384, 2**25
+"""Inputs of a layer that are looked at, fewer where they hold more numbers than this."""
 
 Key: TypeAlias = tuple[str, int, int]
 
@@ -79,7 +79,7 @@ class QuantizeSynapses:
             tapped = session.run(feeds)
             for source, layer in by_source.items():
                 width = _matrix(graph, layer).shape[-1]
-                limit = max(1, round(max(ROWS, 2 * width) * share))
+                limit = max(1, round(rows_for(width) * share))
                 out = tuple(int(d) for d in tapped[shape_name(layer.op.outputs[0])])
                 rows = layer.rows(tapped[layer.spikes], out, limit)
                 new = np.swapaxes(rows, 1, 2) @ rows
@@ -100,6 +100,11 @@ class QuantizeSynapses:
         integers = np.stack([integers for integers, _ in found])
         restored = layer.restored(integers, graph.consts[layer.weights])
         return restored, np.concatenate([scales for _, scales in found])
+
+
+def rows_for(width: int) -> int:
+    """How many inputs of a layer are looked at: twice its width at least."""
+    return max(min(ROWS, NUMBERS // max(width, 1)), 2 * width)
 
 
 def _matrix(graph: Graph, layer: IntegerWeights) -> Array:

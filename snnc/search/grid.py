@@ -23,6 +23,9 @@ GRID = tuple(float(s) for s in np.geomspace(1.0, 0.02, 16))
 FINE_GRID = tuple(float(s) for s in np.geomspace(0.02, 0.005, 5))
 """Smaller ones, where none of those is fine enough."""
 
+ATTEMPTS = 3
+"""Scale factors whose network is finished in vain; then the weights are at fault, not lambda."""
+
 BATCH = 32
 
 
@@ -30,7 +33,8 @@ BATCH = 32
 class Choice:
     """The scale factor taken, the agreement it reached and how that was measured.
 
-    A cosine is that of the outputs less their mean over the samples.
+    A cosine is that of the outputs less their mean over the samples. fidelity: with the weights as
+    they were trained; finished: with those of the finished network, None where none was made.
     """
 
     scale: float
@@ -38,6 +42,12 @@ class Choice:
     measure: Measure
     reached: bool
     samples: int
+    finished: float | None = None
+
+    @property
+    def agreement(self) -> float:
+        """Of the network as far as it was made."""
+        return self.fidelity if self.finished is None else self.finished
 
 
 def require_fidelity(fidelity: float) -> None:
@@ -58,24 +68,32 @@ def choose_scale(
     grid: Sequence[float] = GRID,
     synapses: Synapses = "float",
     timesteps: int = 1,
+    finish: Callable[[Graph], Graph] | None = None,
 ) -> Choice:
     """The largest scale factor of the grid whose outputs agree with the ANN's to `fidelity`.
 
     If none does, the one that agrees best (the larger of equals). Decisions that are the same for
     nearly all samples would agree at any scale factor: then the cosine counts. One session serves
-    all scale factors: the steps are fed at every run.
+    all scale factors: the steps are fed at every run. finish: makes the network with its final
+    weights, which must agree as well; it is asked where the weights as trained do.
     """
-    reference = Reference(ann, calibrated, samples, output)
+    reference = Reference(ann, calibrated, samples, output, max(BATCH // timesteps, 1))
     scaled = Scaled(calibrated, neuron, polarity, synapses=synapses, timesteps=timesteps)
-    scored: list[tuple[float, float]] = []
-    for tried, scale in enumerate(grid):
-        scored.append((reference.agreement(scaled.at(scale).run), scale))
-        progress(tried + 1)
-        if scored[-1][0] >= fidelity:
+    tried: list[Choice] = []
+    for scale in grid:
+        network = scaled.at(scale)
+        found = reference.agreement(network.run)
+        finished = None
+        if finish is not None and found >= fidelity:
+            finished = reference.agreement(Session(finish(network.graph)).run)
+        met = (found if finished is None else finished) >= fidelity
+        tried.append(Choice(scale, found, reference.measure, met, reference.samples, finished))
+        progress(len(tried))
+        if met or sum(choice.finished is not None for choice in tried) == ATTEMPTS:
             break
-    best = max(scored)
-    met = best[0] >= fidelity
-    return Choice(best[1], best[0], reference.measure, met, reference.samples)
+    return max(
+        tried, key=lambda choice: (choice.finished is not None, choice.agreement, choice.scale)
+    )
 
 
 class Reference:
@@ -84,9 +102,11 @@ class Reference:
     network: of any stage, as which kind of output it has is read from it.
     """
 
-    def __init__(self, ann: Graph, network: Graph, samples: Samples, output: str) -> None:
+    def __init__(
+        self, ann: Graph, network: Graph, samples: Samples, output: str, batch: int = BATCH
+    ) -> None:
         session = Session(ann)
-        batches, axes = batches_and_axes(session, samples, BATCH, (output,))
+        batches, axes = batches_and_axes(session, samples, batch, (output,))
         self._output, self._axis, self._feeds = output, axes[output], list(batches)
         self._expected = [rows_of(session.run(f)[output], self._axis) for f in self._feeds]
         self._centre = centre_of(self._expected)
