@@ -2,15 +2,17 @@
 
 usage: python -m benchmarks.speed_over_time [--timesteps 8 32] [--seconds S]
 
-One thread, all forms in turns in this process; a ratio is the median, over rounds, of a form's time
-over that of a copy of all timesteps (onnxruntime's Identity) in the same round. `no membrane`: the
-kernel of the same neuron with every row a sample of its own.
+One thread, all forms in turns in this process; a ratio is the median (and quartiles), over rounds,
+of a form's processor time over that of a copy of all timesteps (onnxruntime's Identity) in the
+same round. `no membrane`: the kernel of the same neuron with every row a sample of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import snnc
-from benchmarks.speed_timing import Ratio, Run, bound_run, ratios, session
+from benchmarks.speed_timing import Run, bound_run, session
 from snnc.export import export
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.neuron import NeuronModel, make_neuron
@@ -31,6 +33,9 @@ NEURONS = ((1, 768), (197, 768))
 
 STEP = 0.1
 
+TURN, LEAST_ROUNDS = 5e-3, 5
+"""Processor seconds that a turn lasts at least; rounds to take a median of."""
+
 NATIVE, BODY, PLAIN, COPY = "kernel", "function body", "kernel, no membrane", "copy"
 
 
@@ -38,16 +43,33 @@ def measure(model: NeuronModel, timesteps: int, shape: tuple[int, ...], seconds:
     """A row of the table."""
     x = np.random.default_rng(0).normal(0.3, 0.5, (timesteps * shape[0], *shape[1:]))
     with tempfile.TemporaryDirectory() as directory:
-        found = ratios(
-            _runs(model, timesteps, x.astype(np.float32), Path(directory)), COPY, seconds
-        )
+        times = _times(_runs(model, timesteps, x.astype(np.float32), Path(directory)), seconds)
     size = "x".join(map(str, (timesteps, *shape)))
-    ratio = "".join(f" {_shown(found[name])} |" for name in (NATIVE, BODY, PLAIN))
-    return f"| {model.name} | {size} |{ratio} {found[COPY].seconds * 1e6:.0f} us |"
+    ratios = "".join(f" {_shown(times[name] / times[COPY])} |" for name in (NATIVE, BODY, PLAIN))
+    return f"| {model.name} | {size} |{ratios} {np.median(times[COPY]) * 1e6:.0f} us |"
 
 
-def _shown(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+def _shown(ratios: Array) -> str:
+    low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return f"{median:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _times(runs: Mapping[str, Run], seconds: float) -> dict[str, Array]:
+    """Processor seconds of every run, round by round."""
+    repeats = {name: max(1, round(TURN / _processor_time(run, 3))) for name, run in runs.items()}
+    rounds: dict[str, list[float]] = {name: [] for name in runs}
+    end = time.perf_counter() + seconds * len(runs)
+    while time.perf_counter() < end or len(rounds[COPY]) < LEAST_ROUNDS:
+        for name, run in runs.items():
+            rounds[name].append(_processor_time(run, repeats[name]))
+    return {name: np.array(found) for name, found in rounds.items()}
+
+
+def _processor_time(run: Run, repeats: int) -> float:
+    start = time.thread_time()
+    for _ in range(repeats):
+        run()
+    return (time.thread_time() - start) / repeats
 
 
 def _runs(model: NeuronModel, timesteps: int, x: Array, directory: Path) -> dict[str, Run]:
