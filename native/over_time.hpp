@@ -17,8 +17,8 @@ SNNC_INLINE void each_vector(size_t n, const Visit& visit) {
   if (i < n) visit(i, n - i);
 }
 
-// fire(i, n, x, steps): what the n neurons from i on emit for the input x. Each operation is rounded,
-// as in NeuronModel.over_time.
+// fire(i, n, x, steps, d): what the n neurons from i on emit for the input x. Each operation is
+// rounded, as in NeuronModel.over_time.
 
 // One membrane, which keeps what its spikes did not carry.
 template <class Decide>

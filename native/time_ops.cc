@@ -98,7 +98,7 @@ class OverTimeKernel : public Kernel {
   const Kernels& kernels_ = active_kernels();
 };
 
-// fire(kernels, x, y, n, time) on blocks: what every entry becomes over time by itself.
+// Apply(kernels, x, y, n, time) on blocks: what every entry becomes over time by itself.
 template <void (*Apply)(const TimeKernels&, const float*, float*, size_t, const Timesteps&)>
 class EntrywiseKernel : public Kernel {
  public:
