@@ -47,8 +47,7 @@ struct RowSteps {
   bool each_input;
 };
 
-// The timesteps of n neurons: at t they read x[t * stride ..] and write y[t * stride ..], which may
-// be the same memory.
+// Several timesteps: x[t * stride ..] gives y[t * stride ..], which may be the same memory.
 struct Timesteps {
   size_t count;
   size_t stride;
@@ -61,11 +60,20 @@ enum class Reset {
   kDual,  // what they did not carry, of each sign for itself
 };
 
+// Membrane potentials, less the initial one, between two timesteps; falling: of negative spikes,
+// where they have a membrane of their own. resting: the initial potential in steps, which a hard
+// reset loses.
+struct Membranes {
+  Reset reset;
+  float resting;
+  float* kept;
+  float* falling;
+};
+
 struct TimeKernels {
-  // kept: memory for whole vectors of 2 n floats. resting: the initial potential in steps, for a
-  // hard reset.
+  // One timestep of neurons that keep a membrane. y may be x.
   void (*fire)(const float* x, float* y, size_t n, const RowSteps&, const Decision&,
-               const Timesteps&, Reset, float resting, float* kept);
+               const Membranes&);
   // y[t] = (x[0] + .. + x[t]) / (t + 1). sums: memory for n floats.
   void (*running_mean)(const float* x, float* y, size_t n, const Timesteps&, float* sums);
   // y[t] = (t + 1) x[t] - t x[t - 1]

@@ -1,6 +1,6 @@
 // The decisions of neurons, the same as in snnc/neurons. Scale-and-fire (arXiv 2510.23383):
 // h = floor(min(|x| * (2 / step), 2 top)) half steps select the level. Neurons whose levels lie one
-// threshold apart: h = floor(x * (256 / step)) grains, count = floor((h + initial potential) / 256).
+// threshold apart: h = floor(x * (256 / step)) grains give floor((h + initial potential) / 256).
 #pragma once
 
 #include "kernels.hpp"

@@ -9,8 +9,8 @@ namespace {
 constexpr int64_t kMaxM = 10;         // half steps of every level set stay exact in float32
 constexpr int64_t kMaxCount = 1 << 15;  // grains of it stay exact in float32
 
-// Both rules decide alike where levels have no gaps, under the name of the first. Neurons that never
-// fire have no kernel: their function body is a constant.
+// Both rules decide alike where levels have no gaps, under the name of the first. Neurons that
+// never fire have no kernel: their function body is a constant.
 void add_scale_and_fire(std::vector<NeuronName>& names) {
   for (const char* levels : {"Dense", "Linear", "Sformer", "Exponential"})
     for (const char* rule : {"Nearest", "Eq11"})

@@ -17,18 +17,19 @@ SNNC_INLINE void each_vector(size_t n, const Visit& visit) {
   if (i < n) visit(i, n - i);
 }
 
-// Membranes of n neurons; fire(i, x, steps): what those from i on emit for the input x. Each
-// operation is rounded, as in NeuronModel.over_time.
+// fire(i, n, x, steps, d): what the n neurons from i on emit for the input x. Each operation is
+// rounded, as in NeuronModel.over_time.
 
 // One membrane, which keeps what its spikes did not carry.
 template <class Decide>
 struct SoftReset {
   float* kept;
-  SoftReset(float* kept, size_t, float) : kept(kept) {}
-  SNNC_INLINE Floats fire(size_t i, Floats x, const VectorSteps& steps, const Decision& d) const {
-    const Floats membrane = load(kept + i) + x;
+  explicit SoftReset(const Membranes& m) : kept(m.kept) {}
+  SNNC_INLINE Floats fire(size_t i, size_t n, Floats x, const VectorSteps& steps,
+                          const Decision& d) const {
+    const Floats membrane = load(kept + i, n) + x;
     const Floats out = spikes(Decide::fire(membrane, steps, d), steps.positive, steps.negative);
-    store(kept + i, membrane - out);
+    store(kept + i, membrane - out, n);
     return out;
   }
 };
@@ -38,11 +39,12 @@ template <class Decide>
 struct HardReset {
   float* kept;
   float resting;
-  HardReset(float* kept, size_t, float resting) : kept(kept), resting(resting) {}
-  SNNC_INLINE Floats fire(size_t i, Floats x, const VectorSteps& steps, const Decision& d) const {
-    const Floats membrane = load(kept + i) + x;
+  explicit HardReset(const Membranes& m) : kept(m.kept), resting(m.resting) {}
+  SNNC_INLINE Floats fire(size_t i, size_t n, Floats x, const VectorSteps& steps,
+                          const Decision& d) const {
+    const Floats membrane = load(kept + i, n) + x;
     const Floats out = spikes(Decide::fire(membrane, steps, d), steps.positive, steps.negative);
-    store(kept + i, out > 0.0f ? -(all(resting) * steps.positive) : membrane);
+    store(kept + i, out > 0.0f ? -(all(resting) * steps.positive) : membrane, n);
     return out;
   }
 };
@@ -50,48 +52,46 @@ struct HardReset {
 // A membrane for each sign; the negative one mirrored, so that both decide as positive ones.
 struct TwoMembranes {
   float *rising, *falling;
-  TwoMembranes(float* kept, size_t n, float)
-      : rising(kept), falling(kept + (n + kLanes - 1) / kLanes * kLanes) {}
-  SNNC_INLINE Floats fire(size_t i, Floats x, const VectorSteps& steps, Decision d) const {
-    const Floats up = one(rising + i, where(x > 0.0f, x), steps.positive_inverse, steps.positive, d);
-    d.bound = __builtin_inff();
-    return up - one(falling + i, where(x < 0.0f, -x), steps.negative_inverse, steps.negative, d);
+  explicit TwoMembranes(const Membranes& m) : rising(m.kept), falling(m.falling) {}
+  SNNC_INLINE Floats fire(size_t i, size_t n, Floats x, const VectorSteps& steps,
+                          const Decision& d) const {
+    const Floats up = one(rising + i, n, where(x > 0.0f, x), steps.positive_inverse,
+                          steps.positive, d);
+    Decision unbounded = d;
+    unbounded.bound = __builtin_inff();
+    return up - one(falling + i, n, where(x < 0.0f, -x), steps.negative_inverse, steps.negative,
+                    unbounded);
   }
 
  private:
-  SNNC_INLINE static Floats one(float* kept, Floats x, Floats inverse, Floats step,
+  SNNC_INLINE static Floats one(float* kept, size_t n, Floats x, Floats inverse, Floats step,
                                 const Decision& d) {
-    const Floats membrane = load(kept) + x;
+    const Floats membrane = load(kept, n) + x;
     const Fired fired = snnc::SNNC_ISA::fire<Thresholds, false>(membrane, inverse, inverse, d);
     const Floats out = spikes(fired, step, step);
-    store(kept, membrane - out);
+    store(kept, membrane - out, n);
     return out;
   }
 };
 
-template <class Membranes, class Steps>
-void fire_over_time(const float* x, float* y, size_t n, const Steps row, const Decision d,
-                    const Timesteps time, const Membranes membranes) {
-  for (size_t t = 0; t < time.count; ++t, x += time.stride, y += time.stride)
-    each_vector(n, [&](size_t i, size_t some) {
-      const VectorSteps steps = some == kLanes ? row.at(i) : row.tail(i, some);
-      store(y + i, membranes.fire(i, load(x + i, some), steps, d), some);
-    });
+// By value: what is written may else be thought to change the parameters.
+template <class Kept, class Steps>
+void fire_once(const float* x, float* y, size_t n, const Steps row, const Decision d,
+               const Kept kept) {
+  each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
+    const VectorSteps steps = some == kLanes ? row.at(i) : row.tail(i, some);
+    store(y + i, kept.fire(i, some, load(x + i, some), steps, d), some);
+  });
 }
 
 inline void fire_over_time(const float* x, float* y, size_t n, const RowSteps& row,
-                           const Decision& d, const Timesteps& time, Reset reset, float resting,
-                           float* kept) {
-  const size_t lanes = (n + kLanes - 1) / kLanes * kLanes;
-  std::memset(kept, 0, 2 * lanes * sizeof(float));
+                           const Decision& d, const Membranes& m) {
   with_steps(row, [&](const auto steps) {
-    if (reset == Reset::kDual)
-      return fire_over_time(x, y, n, steps, d, time, TwoMembranes(kept, n, resting));
-    if (reset == Reset::kHard)
-      return fire_over_time(x, y, n, steps, d, time,
-                            HardReset<Symmetric<Thresholds, false>>(kept, n, resting));
+    if (m.reset == Reset::kDual) return fire_once(x, y, n, steps, d, TwoMembranes(m));
+    if (m.reset == Reset::kHard)
+      return fire_once(x, y, n, steps, d, HardReset<Symmetric<Thresholds, false>>(m));
     with_decision(d, [&](auto decide) {
-      fire_over_time(x, y, n, steps, d, time, SoftReset<decltype(decide)>(kept, n, resting));
+      fire_once(x, y, n, steps, d, SoftReset<decltype(decide)>(m));
     });
   });
 }
@@ -99,10 +99,10 @@ inline void fire_over_time(const float* x, float* y, size_t n, const RowSteps& r
 inline void running_mean(const float* x, float* y, size_t n, const Timesteps& time, float* sums) {
   for (size_t t = 0; t < time.count; ++t, x += time.stride, y += time.stride) {
     const Floats terms = all(static_cast<float>(t + 1));
-    each_vector(n, [&](size_t i, size_t some) {
+    each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
       const Floats now = load(x + i, some);
-      const Floats sum = t == 0 ? now : load(sums + i) + now;
-      store(sums + i, sum);
+      const Floats sum = t == 0 ? now : load(sums + i, some) + now;
+      store(sums + i, sum, some);
       store(y + i, sum / terms, some);
     });
   }
@@ -113,7 +113,7 @@ inline void telescope(const float* x, float* y, size_t n, const Timesteps& time)
   for (size_t t = time.count; --t > 0;) {
     const Floats terms = all(static_cast<float>(t + 1)), before = all(static_cast<float>(t));
     const float *now = x + t * time.stride, *last = now - time.stride;
-    each_vector(n, [&](size_t i, size_t some) {
+    each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
       const Floats sum = terms * load(now + i, some);
       store(y + t * time.stride + i, sum - before * load(last + i, some), some);
     });

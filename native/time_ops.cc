@@ -7,7 +7,9 @@
 namespace snnc {
 namespace {
 
-constexpr size_t kBlock = 2048;  // neurons whose membranes stay in the first cache
+// Entries of one timestep that go through all timesteps together: many, since memory is read by the
+// page, but so that membranes stay in the second cache and there are tasks for several threads.
+constexpr size_t kLeastBlock = 1 << 11, kMostBlock = 1 << 15, kTasks = 8;
 
 // The attribute `timesteps` of a node.
 class TimeAxis {
@@ -34,16 +36,15 @@ class TimeAxis {
 // task(first, n) for blocks of entries of one timestep, over onnxruntime's threads.
 template <class Task>
 void over_blocks(const Run& run, size_t count, const Task& task) {
-  run.parallel((count + kBlock - 1) / kBlock, [&](size_t number) {
-    const size_t first = number * kBlock;
-    task(first, std::min(kBlock, count - first));
+  const size_t share = (count / kTasks + kLeastBlock - 1) / kLeastBlock * kLeastBlock;
+  const size_t block = std::clamp(share, kLeastBlock, kMostBlock);
+  run.parallel((count + block - 1) / block, [&](size_t number) {
+    const size_t first = number * block;
+    task(first, std::min(block, count - first));
   });
 }
 
-float* membranes() {
-  constexpr size_t kPadding = 16;  // a vector's lanes
-  return static_cast<float*>(scratch(2 * (kBlock + kPadding) * sizeof(float)));
-}
+float* memory(size_t count) { return static_cast<float*>(scratch(count * sizeof(float))); }
 
 // A layer of neurons that keep a membrane from one timestep to the next.
 class OverTimeKernel : public Kernel {
@@ -72,17 +73,19 @@ class OverTimeKernel : public Kernel {
     const Shape shape = axis_.unfolded(x.shape);
     const StepRows rows(shape, steps);
     const size_t count = shape.count(), length = rows.length();
-    const Timesteps time{axis_.timesteps(), count};
     const float* in = x.as<float>();
     float* out = run.output<float>(x.shape);
     over_blocks(run, count, [&](size_t first, size_t size) {
-      float* kept = membranes();
-      for (size_t i = first; i < first + size;) {
-        const size_t column = i % length, n = std::min(length - column, first + size - i);
-        kernels_.time.fire(in + i, out + i, n, rows.steps(i / length, column), decision_, time,
-                           reset_, resting_, kept);
-        i += n;
-      }
+      float* kept = memory(2 * size);
+      std::fill_n(kept, 2 * size, 0.0f);
+      for (size_t t = 0; t < axis_.timesteps(); ++t)
+        for (size_t i = first; i < first + size;) {
+          const size_t column = i % length, n = std::min(length - column, first + size - i);
+          const size_t now = t * count + i, own = i - first;
+          kernels_.time.fire(in + now, out + now, n, rows.steps(i / length, column), decision_,
+                             {reset_, resting_, kept + own, kept + size + own});
+          i += n;
+        }
     });
   }
 
@@ -95,7 +98,7 @@ class OverTimeKernel : public Kernel {
   const Kernels& kernels_ = active_kernels();
 };
 
-// fire(kernels, x, y, n, time) on blocks: what every entry becomes over time by itself.
+// Apply(kernels, x, y, n, time) on blocks: what every entry becomes over time by itself.
 template <void (*Apply)(const TimeKernels&, const float*, float*, size_t, const Timesteps&)>
 class EntrywiseKernel : public Kernel {
  public:
@@ -128,7 +131,7 @@ class EntrywiseKernel : public Kernel {
 
 void running_mean(const TimeKernels& kernels, const float* x, float* y, size_t n,
                   const Timesteps& time) {
-  kernels.running_mean(x, y, n, time, membranes());
+  kernels.running_mean(x, y, n, time, memory(n));
 }
 
 void telescope(const TimeKernels& kernels, const float* x, float* y, size_t n,

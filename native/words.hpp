@@ -9,7 +9,8 @@
 
 #include "simd.hpp"
 
-#define SNNC_INLINE inline __attribute__((always_inline))
+#define SNNC_INLINED __attribute__((always_inline))
+#define SNNC_INLINE inline SNNC_INLINED
 
 namespace snnc {
 namespace SNNC_ISA {
