@@ -1,6 +1,7 @@
 // What follows the sums of a matrix product: scale, bias, residual, activation and the neuron's count.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "gelu.hpp"
@@ -26,21 +27,48 @@ inline Floats floats_of(const int32_t* sums) {
   return to_floats(v);
 }
 
+// n entries, fewer than a vector holds.
 inline Floats load_some(const float* p, size_t n) {
-  if (n == kLanes) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+#else
   Floats v{};
   std::memcpy(&v, p, n * sizeof(float));
   return v;
+#endif
+}
+inline void store_some(float* to, const float* entries, size_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), load(entries));
+#else
+  std::memcpy(to, entries, n * sizeof(float));
+#endif
+}
+inline void store_some(uint8_t* to, const uint8_t* entries, size_t n) {
+#if defined(__AVX512BW__)
+  _mm_mask_storeu_epi8(to, static_cast<__mmask16>((1u << n) - 1),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+#else
+  std::memcpy(to, entries, n);
+#endif
 }
 
-// Each operation is rounded, as in the function body.
-template <class Sum, Activation kActivation>
-SNNC_INLINE Floats drive(const Sum* sums, size_t place, size_t column, size_t n,
-                         const LinearFinish& f) {
-  Floats y = floats_of(sums);
-  if (std::is_same<Sum, int32_t>::value) y = y * load(f.scale + column);
-  y = y + load(f.bias + column);
-  if (f.addend) y = y + load_some(f.addend + place, n);
+// Scale and bias of a vector of columns.
+template <class Sum>
+struct Affine {
+  Floats scale, bias;
+  SNNC_INLINE void load_from(const LinearFinish& f, size_t column) {
+    if (std::is_same<Sum, int32_t>::value) scale = load(f.scale + column);
+    bias = load(f.bias + column);
+  }
+  SNNC_INLINE Floats of(const Sum* sums) const {
+    const Floats y = floats_of(sums);
+    return (std::is_same<Sum, int32_t>::value ? y * scale : y) + bias;
+  }
+};
+
+template <Activation kActivation>
+SNNC_INLINE Floats activated(Floats y) {
   if (kActivation == Activation::kGelu) return gelu(y);
   if (kActivation == Activation::kRelu) return y < 0.0f ? Floats{} : y;
   return y;
@@ -54,40 +82,94 @@ struct Drive {
 };
 
 // The count of a neuron that the result drives.
-template <bool kTwoSided>
-struct Count {
+struct CountBoth {
   using Out = uint8_t;
   Decision decision;
   Floats positive, negative;
 
-  explicit Count(const LinearFinish& f)
+  explicit CountBoth(const LinearFinish& f)
       : decision(*f.decision),
         positive(all(*f.steps->positive_inverse)),
         negative(all(*f.steps->negative_inverse)) {}
   SNNC_INLINE void put(uint8_t* y, Floats drive) const {
-    const Fired fired = fire<Contiguous, kTwoSided>(drive, positive, negative, decision);
+    const Fired fired = fire<Contiguous, true>(drive, positive, negative, decision);
     emit(y, fired, Floats{}, Floats{}, decision.zero_point);
   }
 };
 
-// By value: what is written may else be thought to change the parameters.
-template <class Sum, class Result, Activation kActivation>
-void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
-  using Out = typename Result::Out;
-  const Result result(f);
-  for (size_t r = 0; r < block.rows; ++r) {
-    const Sum* sums = block.sums + r * block.stride;
-    const size_t place = (block.row + r) * f.stride + block.column;
-    Out* y = static_cast<Out*>(f.result) + place;
-    size_t c = 0;
-    for (; c + kLanes <= block.columns; c += kLanes)
-      result.put(y + c, drive<Sum, kActivation>(sums + c, place + c, block.column + c, kLanes, f));
-    if (c == block.columns) continue;
-    const size_t rest = block.columns - c;
-    Out last[kLanes];
-    result.put(last, drive<Sum, kActivation>(sums + c, place + c, block.column + c, rest, f));
-    std::memcpy(y + c, last, rest * sizeof(Out));
+// The same of positive spikes only: the bound becomes a part of the limit, since products with the
+// inverse round monotonically.
+struct CountPositive {
+  using Out = uint8_t;
+  Floats limit, inverse;
+
+  explicit CountPositive(const LinearFinish& f)
+      : limit(all(limit_of(*f.decision, *f.steps->positive_inverse))),
+        inverse(all(*f.steps->positive_inverse)) {}
+  SNNC_INLINE void put(uint8_t* y, Floats drive) const {
+    store(y, not_negative(Contiguous::level(truncated(smaller(limit, drive * inverse)), 0)));
   }
+
+ private:
+  static float limit_of(const Decision& d, float inverse) {
+    const float bound = d.bound * inverse;  // NaN: an infinite bound of a dead branch
+    return bound < d.limit ? bound : d.limit;
+  }
+};
+
+// Some vectors of columns, of all rows. Each operation is rounded, as in the function body.
+template <size_t kVectors, class Sum, class Result, Activation kActivation, bool kAdd>
+SNNC_INLINE void finish_vectors(const SumBlock<Sum>& block, const LinearFinish& f,
+                                const Result& result, size_t c) {
+  Affine<Sum> affine[kVectors];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kVectors; ++v) affine[v].load_from(f, block.column + c + v * kLanes);
+  const Sum* sums = block.sums + c;
+  size_t place = block.row * f.stride + block.column + c;
+  for (size_t r = 0; r < block.rows; ++r, sums += block.stride, place += f.stride)
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      Floats y = affine[v].of(sums + v * kLanes);
+      if (kAdd) y = y + load(f.addend + place + v * kLanes);
+      auto* out = static_cast<typename Result::Out*>(f.result) + place + v * kLanes;
+      result.put(out, activated<kActivation>(y));
+    }
+}
+
+// The last columns, fewer than a vector holds.
+template <class Sum, class Result, Activation kActivation, bool kAdd>
+SNNC_INLINE void finish_rest(const SumBlock<Sum>& block, const LinearFinish& f,
+                             const Result& result, size_t c) {
+  const size_t rest = block.columns - c;
+  Affine<Sum> affine;
+  affine.load_from(f, block.column + c);
+  const Sum* sums = block.sums + c;
+  size_t place = block.row * f.stride + block.column + c;
+  for (size_t r = 0; r < block.rows; ++r, sums += block.stride, place += f.stride) {
+    Floats y = affine.of(sums);
+    if (kAdd) y = y + load_some(f.addend + place, rest);
+    typename Result::Out last[kLanes];
+    result.put(last, activated<kActivation>(y));
+    store_some(static_cast<typename Result::Out*>(f.result) + place, last, rest);
+  }
+}
+
+// By value: what is written may else be thought to change the parameters.
+template <class Sum, class Result, Activation kActivation, bool kAdd>
+void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
+  const Result result(f);
+  size_t c = 0;
+  for (; c + 2 * kLanes <= block.columns; c += 2 * kLanes)
+    finish_vectors<2, Sum, Result, kActivation, kAdd>(block, f, result, c);
+  for (; c + kLanes <= block.columns; c += kLanes)
+    finish_vectors<1, Sum, Result, kActivation, kAdd>(block, f, result, c);
+  if (c < block.columns) finish_rest<Sum, Result, kActivation, kAdd>(block, f, result, c);
+}
+
+template <class Sum, class Result, Activation kActivation>
+void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
+  f.addend ? finish_as<Sum, Result, kActivation, true>(block, f)
+           : finish_as<Sum, Result, kActivation, false>(block, f);
 }
 
 template <class Sum, class Result>
@@ -105,8 +187,8 @@ void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
 template <class Sum>
 void finish(const SumBlock<Sum>& block, const LinearFinish& f) {
   if (!f.decision) return finish_as<Sum, Drive>(block, f);
-  return f.decision->two_sided ? finish_as<Sum, Count<true>>(block, f)
-                               : finish_as<Sum, Count<false>>(block, f);
+  return f.decision->two_sided ? finish_as<Sum, CountBoth>(block, f)
+                               : finish_as<Sum, CountPositive>(block, f);
 }
 
 }  // namespace SNNC_ISA
