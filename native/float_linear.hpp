@@ -55,7 +55,7 @@ inline void multiply_float_events(const FloatEvents& e, const float* w, size_t f
       }
       add_float_rows(weights, inputs, columns, sums);
     }
-    finish<float>({sums, 0, 1, columns, row, n}, f);
+    finish(SumBlock<float>{sums, 0, 1, columns, row, n}, f);
   }
 }
 
@@ -120,7 +120,7 @@ inline void multiply_floats(const float* x, size_t rows, size_t k, const float* 
         blocks[count - 1](x + r * k, k, w + begin, f.columns, sums);
       else
         sum_float_columns(x + r * k, count, k, w + n, f.columns, columns, sums);
-      finish<float>({sums + (n - begin), kFloatBlock, count, columns, row + r, n}, f);
+      finish(SumBlock<float>{sums + (n - begin), kFloatBlock, count, columns, row + r, n}, f);
     }
   }
 }

@@ -22,7 +22,7 @@ inline void multiply(const ByteRows& rows, const BytePanels& panels, size_t firs
       tile_i8(end - begin, rows.data + begin * rows.stride, rows.stride,
               panels.data + panel * panel_bytes(rows.k), words,
               rows.start ? rows.start + begin : kNone, panels.start + column, sums);
-      finish<int32_t>({sums, kTileColumns, end - begin, columns, row + begin, column}, f);
+      finish(SumBlock<int32_t>{sums, kTileColumns, end - begin, columns, row + begin, column}, f);
     }
   }
 }

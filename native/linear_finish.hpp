@@ -37,12 +37,15 @@ inline Floats load_some(const float* p, size_t n) {
   return v;
 #endif
 }
-inline void store_some(float* to, const float* entries, size_t n) {
+inline void store_some(float* to, Floats v, size_t n) {
 #if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), load(entries));
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), v);
 #else
-  std::memcpy(to, entries, n * sizeof(float));
+  std::memcpy(to, &v, n * sizeof(float));
 #endif
+}
+inline void store_some(float* to, const float* entries, size_t n) {
+  store_some(to, load(entries), n);
 }
 inline void store_some(uint8_t* to, const uint8_t* entries, size_t n) {
 #if defined(__AVX512BW__)
@@ -118,7 +121,7 @@ struct CountPositive {
 };
 
 // Some vectors of columns, of all rows. Each operation is rounded, as in the function body.
-template <size_t kVectors, class Sum, class Result, Activation kActivation, bool kAdd>
+template <size_t kVectors, class Sum, class Result, Activation kActivation, bool kAdd, bool kKept>
 SNNC_INLINE void finish_vectors(const SumBlock<Sum>& block, const LinearFinish& f,
                                 const Result& result, size_t c) {
   Affine<Sum> affine[kVectors];
@@ -132,12 +135,14 @@ SNNC_INLINE void finish_vectors(const SumBlock<Sum>& block, const LinearFinish& 
       Floats y = affine[v].of(sums + v * kLanes);
       if (kAdd) y = y + load(f.addend + place + v * kLanes);
       auto* out = static_cast<typename Result::Out*>(f.result) + place + v * kLanes;
-      result.put(out, activated<kActivation>(y));
+      y = activated<kActivation>(y);
+      if (kKept) store(f.kept + place + v * kLanes, y);
+      result.put(out, y);
     }
 }
 
 // The last columns, fewer than a vector holds.
-template <class Sum, class Result, Activation kActivation, bool kAdd>
+template <class Sum, class Result, Activation kActivation, bool kAdd, bool kKept>
 SNNC_INLINE void finish_rest(const SumBlock<Sum>& block, const LinearFinish& f,
                              const Result& result, size_t c) {
   const size_t rest = block.columns - c;
@@ -148,22 +153,32 @@ SNNC_INLINE void finish_rest(const SumBlock<Sum>& block, const LinearFinish& f,
   for (size_t r = 0; r < block.rows; ++r, sums += block.stride, place += f.stride) {
     Floats y = affine.of(sums);
     if (kAdd) y = y + load_some(f.addend + place, rest);
+    y = activated<kActivation>(y);
+    if (kKept) store_some(f.kept + place, y, rest);
     typename Result::Out last[kLanes];
-    result.put(last, activated<kActivation>(y));
+    result.put(last, y);
     store_some(static_cast<typename Result::Out*>(f.result) + place, last, rest);
   }
 }
 
 // By value: what is written may else be thought to change the parameters.
-template <class Sum, class Result, Activation kActivation, bool kAdd>
+template <class Sum, class Result, Activation kActivation, bool kAdd, bool kKept>
 void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
   const Result result(f);
   size_t c = 0;
   for (; c + 2 * kLanes <= block.columns; c += 2 * kLanes)
-    finish_vectors<2, Sum, Result, kActivation, kAdd>(block, f, result, c);
+    finish_vectors<2, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
   for (; c + kLanes <= block.columns; c += kLanes)
-    finish_vectors<1, Sum, Result, kActivation, kAdd>(block, f, result, c);
-  if (c < block.columns) finish_rest<Sum, Result, kActivation, kAdd>(block, f, result, c);
+    finish_vectors<1, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
+  if (c < block.columns) finish_rest<Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
+}
+
+template <class Sum, class Result, Activation kActivation, bool kAdd>
+void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
+  // what is no count is the result itself
+  constexpr bool kCount = !std::is_same<Result, Drive>::value;
+  kCount && f.kept ? finish_as<Sum, Result, kActivation, kAdd, kCount>(block, f)
+                   : finish_as<Sum, Result, kActivation, kAdd, false>(block, f);
 }
 
 template <class Sum, class Result, Activation kActivation>
@@ -172,23 +187,27 @@ void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
            : finish_as<Sum, Result, kActivation, false>(block, f);
 }
 
-template <class Sum, class Result>
-void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
+template <class Result>
+void finish_as(const SumBlock<int32_t>& block, const LinearFinish& f) {
   switch (f.activation) {
     case Activation::kNone:
-      return finish_as<Sum, Result, Activation::kNone>(block, f);
+      return finish_as<int32_t, Result, Activation::kNone>(block, f);
     case Activation::kGelu:
-      return finish_as<Sum, Result, Activation::kGelu>(block, f);
+      return finish_as<int32_t, Result, Activation::kGelu>(block, f);
     case Activation::kRelu:
-      return finish_as<Sum, Result, Activation::kRelu>(block, f);
+      return finish_as<int32_t, Result, Activation::kRelu>(block, f);
   }
 }
 
-template <class Sum>
-void finish(const SumBlock<Sum>& block, const LinearFinish& f) {
-  if (!f.decision) return finish_as<Sum, Drive>(block, f);
-  return f.decision->two_sided ? finish_as<Sum, CountBoth>(block, f)
-                               : finish_as<Sum, CountPositive>(block, f);
+inline void finish(const SumBlock<int32_t>& block, const LinearFinish& f) {
+  if (!f.decision) return finish_as<Drive>(block, f);
+  return f.decision->two_sided ? finish_as<CountBoth>(block, f)
+                               : finish_as<CountPositive>(block, f);
+}
+
+// Float sums are those of FloatLinear, which nothing is fused behind.
+inline void finish(const SumBlock<float>& block, const LinearFinish& f) {
+  finish_as<float, Drive, Activation::kNone, false, false>(block, f);
 }
 
 }  // namespace SNNC_ISA

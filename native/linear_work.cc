@@ -66,19 +66,19 @@ Shape linear_shape(const Shape& x, const Shape& w) {
   return shape;
 }
 
-void infer_linear(Inference& inference, ort::ElementType type) {
+void infer_linear(Inference& inference, const std::vector<ort::ElementType>& types) {
   KnownShape shape = inference.input(0);
   const KnownShape w = inference.input(1);
   if (shape.dims.empty() || w.dims.size() != 2) return;
   shape.dims.back() = w.dims[1];
   shape.symbols.back() = w.symbols[1];
-  inference.output(shape, type);
+  inference.output(shape, types);
 }
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
                        const float* bias, Activation activation) {
   return {columns, columns,        scale,        bias,        fused.addend,
-          activation, fused.decision, &fused.steps, fused.result};
+          activation, fused.decision, &fused.steps, fused.result, fused.kept};
 }
 
 LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) {
@@ -87,6 +87,7 @@ LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) 
   finish.scale += first;
   finish.bias += first;
   if (finish.addend) finish.addend += first;
+  if (finish.kept) finish.kept += first;
   finish.result = static_cast<uint8_t*>(finish.result) + first * bytes;
   return finish;
 }

@@ -1,4 +1,4 @@
-"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][<neuron>[Count]]`."""
+"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
 Activation: TypeAlias = Literal["", "Gelu", "Relu"]
 """An activation function behind a drive."""
 
-_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(.*?)(Count|)")
+_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|)")
 
 
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
-    spike count in place of step x count."""
+    spike count in place of step x count; kept: the number that the neuron reads is a second result."""
 
     drive: str = ""
     add: bool = False
@@ -40,6 +40,7 @@ class Composed:
     neuron: NeuronModel | None = None
     sides: Sides = "silent"
     count: bool = False
+    kept: bool = False
 
     @property
     def name(self) -> str:
@@ -47,7 +48,12 @@ class Composed:
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
-        return name + functions(self.sides)[0]
+        return name + "Kept" * self.kept + functions(self.sides)[0]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Formal names of the results."""
+        return ("y", "kept") if self.kept else ("y",)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -72,7 +78,7 @@ class Composed:
 def is_drive(name: str) -> bool:
     """Whether an operation of domain ai.snnc of this name is a drive that no neuron follows."""
     found = _NAME.fullmatch(name)
-    return found is not None and bool(found[1]) and not found[4] and not found[5]
+    return found is not None and bool(found[1]) and not any(found.groups()[3:])
 
 
 def composed(op: Op) -> Composed | None:
@@ -81,8 +87,8 @@ def composed(op: Op) -> Composed | None:
     found = _NAME.fullmatch(name)
     if domain != DOMAIN or found is None:
         return None
-    drive, add, activation, neuron, count = found.groups()
-    made = Composed(drive, bool(add), activation, count=bool(count))  # type: ignore[arg-type]
+    drive, add, activation, kept, neuron, count = found.groups()
+    made = Composed(drive, bool(add), activation, count=bool(count), kept=bool(kept))  # type: ignore[arg-type]
     candidates = [made]
     if neuron:
         kind = str(op.attrs.get("model"))
@@ -92,7 +98,8 @@ def composed(op: Op) -> Composed | None:
         model = make_neuron(kind, **parameters)  # type: ignore[arg-type]
         candidates = [replace(made, neuron=model, sides=sides) for sides in get_args(Sides)]
     fitting = (c for c in candidates if c.name == name and _reads(c, op.inputs))
-    return next(fitting, None) if drive or neuron else None
+    known = bool(drive or neuron) and len(op.outputs) == 1 + made.kept
+    return next(fitting, None) if known else None
 
 
 def _reads(made: Composed, inputs: tuple[str, ...]) -> bool:
