@@ -17,8 +17,9 @@ inline void prefetch_addend(const LinearFinish& f, size_t row, size_t rows, size
     for (size_t c = 0; c < columns; c += 16) __builtin_prefetch(addend + c);
 }
 
-inline void multiply(const ByteRows& rows, const BytePanels& panels, size_t first, size_t last,
-                     const LinearFinish& f, size_t row) {
+template <class Finish>
+void multiply(const ByteRows& rows, const BytePanels& panels, size_t first, size_t last,
+              const LinearFinish& f, size_t row, const Finish& finish) {
   static constexpr int32_t kNone[kTileRows] = {};
   const size_t words = words_of(rows.k), tiles = (rows.count + kTileRows - 1) / kTileRows;
   alignas(kVectorBytes) int32_t sums[kTileRows * kTileColumns];
@@ -31,9 +32,14 @@ inline void multiply(const ByteRows& rows, const BytePanels& panels, size_t firs
       tile_i8(end - begin, rows.data + begin * rows.stride, rows.stride,
               panels.data + panel * panel_bytes(rows.k), words,
               rows.start ? rows.start + begin : kNone, panels.start + column, sums);
-      finish(SumBlock<int32_t>{sums, kTileColumns, end - begin, columns, row + begin, column}, f);
+      finish({sums, kTileColumns, end - begin, columns, row + begin, column});
     }
   }
+}
+
+inline void multiply(const ByteRows& rows, const BytePanels& panels, size_t first, size_t last,
+                     const LinearFinish& f, size_t row) {
+  with_finish(f, [&](const auto& finish) { multiply(rows, panels, first, last, f, row, finish); });
 }
 
 }  // namespace SNNC_ISA

@@ -161,54 +161,70 @@ SNNC_INLINE void finish_rest(const SumBlock<Sum>& block, const LinearFinish& f,
   }
 }
 
-// By value: what is written may else be thought to change the parameters.
+// What follows the sums of one product.
 template <class Sum, class Result, Activation kActivation, bool kAdd, bool kKept>
-void finish_as(const SumBlock<Sum> block, const LinearFinish f) {
-  const Result result(f);
-  size_t c = 0;
-  for (; c + 2 * kLanes <= block.columns; c += 2 * kLanes)
-    finish_vectors<2, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
-  for (; c + kLanes <= block.columns; c += kLanes)
-    finish_vectors<1, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
-  if (c < block.columns) finish_rest<Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
-}
+class Finish {
+ public:
+  explicit Finish(const LinearFinish& f) : f_(f), result_(f) {}
+  SNNC_INLINE void operator()(const SumBlock<Sum>& block) const {
+    // copies: what is written may else be thought to change them
+    const LinearFinish f = f_;
+    const Result result = result_;
+    size_t c = 0;
+    for (; c + 2 * kLanes <= block.columns; c += 2 * kLanes)
+      finish_vectors<2, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
+    for (; c + kLanes <= block.columns; c += kLanes)
+      finish_vectors<1, Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
+    if (c < block.columns)
+      finish_rest<Sum, Result, kActivation, kAdd, kKept>(block, f, result, c);
+  }
 
-template <class Sum, class Result, Activation kActivation, bool kAdd>
-void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
+ private:
+  const LinearFinish f_;
+  const Result result_;
+};
+
+template <class Result, Activation kActivation, bool kAdd, class Visit>
+void with_finish(const LinearFinish& f, const Visit& visit) {
   // what is no count is the result itself
   constexpr bool kCount = !std::is_same<Result, Drive>::value;
-  kCount && f.kept ? finish_as<Sum, Result, kActivation, kAdd, kCount>(block, f)
-                   : finish_as<Sum, Result, kActivation, kAdd, false>(block, f);
+  if (kCount && f.kept) return visit(Finish<int32_t, Result, kActivation, kAdd, kCount>(f));
+  visit(Finish<int32_t, Result, kActivation, kAdd, false>(f));
 }
 
-template <class Sum, class Result, Activation kActivation>
-void finish_as(const SumBlock<Sum>& block, const LinearFinish& f) {
-  f.addend ? finish_as<Sum, Result, kActivation, true>(block, f)
-           : finish_as<Sum, Result, kActivation, false>(block, f);
+template <class Result, Activation kActivation, class Visit>
+void with_finish(const LinearFinish& f, const Visit& visit) {
+  if (f.addend) return with_finish<Result, kActivation, true>(f, visit);
+  with_finish<Result, kActivation, false>(f, visit);
 }
 
-template <class Result>
-void finish_as(const SumBlock<int32_t>& block, const LinearFinish& f) {
+template <class Result, class Visit>
+void with_finish(const LinearFinish& f, const Visit& visit) {
   switch (f.activation) {
     case Activation::kNone:
-      return finish_as<int32_t, Result, Activation::kNone>(block, f);
+      return with_finish<Result, Activation::kNone>(f, visit);
     case Activation::kGelu:
-      return finish_as<int32_t, Result, Activation::kGelu>(block, f);
+      return with_finish<Result, Activation::kGelu>(f, visit);
     case Activation::kRelu:
-      return finish_as<int32_t, Result, Activation::kRelu>(block, f);
+      return with_finish<Result, Activation::kRelu>(f, visit);
   }
 }
 
-inline void finish(const SumBlock<int32_t>& block, const LinearFinish& f) {
-  if (!f.decision) return finish_as<Drive>(block, f);
-  return f.decision->two_sided ? finish_as<CountBoth>(block, f)
-                               : finish_as<CountPositive>(block, f);
+// Calls visit with what finishes blocks of integer sums.
+template <class Visit>
+void with_finish(const LinearFinish& f, const Visit& visit) {
+  if (!f.decision) return with_finish<Drive>(f, visit);
+  f.decision->two_sided ? with_finish<CountBoth>(f, visit)
+                        : with_finish<CountPositive>(f, visit);
+}
+
+// Finishes a single block, whose sums took longer than the choice of what finishes it.
+inline void finish_block(const SumBlock<int32_t>& block, const LinearFinish& f) {
+  with_finish(f, [&](const auto& finish) { finish(block); });
 }
 
 // Float sums are those of FloatLinear, which nothing is fused behind.
-inline void finish(const SumBlock<float>& block, const LinearFinish& f) {
-  finish_as<float, Drive, Activation::kNone, false, false>(block, f);
-}
+using FloatFinish = Finish<float, Drive, Activation::kNone, false, false>;
 
 }  // namespace SNNC_ISA
 }  // namespace snnc
