@@ -32,7 +32,7 @@ _NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|)
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
-    spike count in place of step x count; kept: the number that the neuron reads is a second result."""
+    spike count in place of step x count; kept: what the neuron reads is a second result."""
 
     drive: str = ""
     add: bool = False
