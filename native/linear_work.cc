@@ -7,6 +7,8 @@ namespace {
 
 constexpr size_t kCachedRowBytes = 384 * 1024;  // of the second-level cache, panels need the rest
 constexpr size_t kMostRows = 256;
+constexpr size_t kFewRows = 132;  // beside panels that stay in the cache, results do so, too
+constexpr size_t kCachedPanelBytes = 640 * 1024;
 constexpr size_t kTaskProducts = 4 << 20;   // about 10 microseconds with AVX-512 VNNI
 constexpr size_t kRowsOfPanelLoad = 16;     // loading a panel costs as much as so many rows
 constexpr size_t kTaskWeightBytes = 256 * 1024;
@@ -16,9 +18,10 @@ constexpr size_t kTaskWeightBytes = 256 * 1024;
 
 ProductGrid::ProductGrid(const LinearKernels& kernels, size_t rows, size_t k, size_t columns) {
   const size_t cached = kCachedRowBytes / std::max<size_t>(1, kernels.row_bytes(k));
-  const size_t chunk = std::max(kernels.tile_rows, std::min(cached, kMostRows));
-  row_parts = parts_of(rows, chunk);
   const size_t panels = panels_of(kernels, columns);
+  const bool stay = panels * kernels.panel_bytes(k) <= kCachedPanelBytes;
+  const size_t chunk = std::max(kernels.tile_rows, std::min(cached, stay ? kFewRows : kMostRows));
+  row_parts = parts_of(rows, chunk);
   const size_t work = kernels.panel_bytes(k) * (std::min(rows, chunk) + kRowsOfPanelLoad);
   panel_parts = parts_of(panels, std::max<size_t>(1, kTaskProducts / std::max<size_t>(1, work)));
 }
