@@ -97,7 +97,7 @@ Shape conv_result(const ConvShape& conv, const Shape& x) {
   return result;
 }
 
-void infer_conv(Inference& inference, ort::ElementType type) {
+void infer_conv(Inference& inference, const std::vector<ort::ElementType>& types) {
   KnownShape shape = inference.input(0);
   const KnownShape w = inference.input(1);
   const size_t rank = w.dims.size();
@@ -114,7 +114,7 @@ void infer_conv(Inference& inference, ort::ElementType type) {
     size = known ? static_cast<int64_t>(axis_of(axes[i], size).output) : -1;
     shape.symbols[1 + i].clear();
   }
-  inference.output(shape, type);
+  inference.output(shape, types);
 }
 
 }  // namespace snnc

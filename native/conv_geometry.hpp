@@ -19,6 +19,6 @@ ConvShape weight_geometry(const ConvAttributes& attributes, const Shape& w);
 ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const Shape& w);
 // [B, spatial..., O]
 Shape conv_result(const ConvShape& conv, const Shape& x);
-void infer_conv(Inference& inference, ort::ElementType type);
+void infer_conv(Inference& inference, const std::vector<ort::ElementType>& types);
 
 }  // namespace snnc

@@ -6,7 +6,7 @@
 namespace snnc {
 namespace {
 
-constexpr size_t kSharedBytes = 1024 * 1024;  // of rows that are gathered before all products
+constexpr size_t kSharedBytes = 512 * 1024;  // of rows that are gathered before all products
 constexpr size_t kGatheredRows = 32;          // of one task
 constexpr size_t kTaskInputs = 256 * 1024;    // of a depthwise convolution
 

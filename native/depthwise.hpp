@@ -210,7 +210,7 @@ inline void multiply_taps(const uint8_t* const* taps, size_t words, const uint8_
     for (size_t r = 0; r < count; ++r)
       sum_taps(taps + r * words * kWordDepth, words, first, weights, sums + r * kBlockWords);
     const size_t columns = std::min(kBlockWords, f.columns - first);
-    finish<int32_t>({sums, kBlockWords, count, columns, row, first}, f);
+    finish_block({sums, kBlockWords, count, columns, row, first}, f);
     weights += (1 + words) * kBlockBytes;
   }
 }

@@ -151,7 +151,7 @@ void multiply_events(const Events& e, const int8_t* w, size_t first, size_t last
       sum_events(e, w + n, f.columns, columns, sums);
     else
       sum_events<kSigned>(e, w + n, f.columns, columns, sums);
-    finish<int32_t>({sums, 0, 1, columns, row, n}, f);
+    finish_block({sums, 0, 1, columns, row, n}, f);
   }
 }
 

@@ -41,6 +41,7 @@ inline void add_float_rows(const float* const* row, const float* inputs, size_t 
 
 inline void multiply_float_events(const FloatEvents& e, const float* w, size_t first, size_t last,
                                   const LinearFinish& f, size_t row) {
+  const FloatFinish finish(f);
   alignas(kVectorBytes) float sums[kFloatColumns + kLanes] = {};
   for (size_t n = first; n < last; n += kFloatColumns) {
     const size_t columns = std::min(kFloatColumns, last - n);
@@ -55,7 +56,7 @@ inline void multiply_float_events(const FloatEvents& e, const float* w, size_t f
       }
       add_float_rows(weights, inputs, columns, sums);
     }
-    finish<float>({sums, 0, 1, columns, row, n}, f);
+    finish({sums, 0, 1, columns, row, n});
   }
 }
 
@@ -108,6 +109,7 @@ inline void multiply_floats(const float* x, size_t rows, size_t k, const float* 
                             size_t last, const LinearFinish& f, size_t row) {
   static constexpr auto blocks = float_blocks(std::make_index_sequence<kFloatRows>());
   alignas(kVectorBytes) float sums[kFloatRows * kFloatBlock + kLanes] = {};
+  const FloatFinish finish(f);
   const size_t parts = (rows + kFloatRows - 1) / kFloatRows;
   const bool whole = last - first >= kFloatBlock;
   for (size_t n = first; n < last; n += kFloatBlock) {
@@ -120,7 +122,7 @@ inline void multiply_floats(const float* x, size_t rows, size_t k, const float* 
         blocks[count - 1](x + r * k, k, w + begin, f.columns, sums);
       else
         sum_float_columns(x + r * k, count, k, w + n, f.columns, columns, sums);
-      finish<float>({sums + (n - begin), kFloatBlock, count, columns, row + r, n}, f);
+      finish({sums + (n - begin), kFloatBlock, count, columns, row + r, n});
     }
   }
 }

@@ -90,7 +90,7 @@ class FloatLinear : public FusedKernel {
 
 // Lowering fuses nothing behind it: only the drive itself is registered.
 void add_float_linear_operations(Operations& operations) {
-  static const Fusion alone{"", false, Activation::kNone, nullptr};
+  static const Fusion alone{"", false, Activation::kNone, nullptr, false};
   add_fused_operation<FloatLinear>(operations, "FloatLinear",
                                    {{ort::kFloat32}, {ort::kFloat32}, {ort::kFloat32}},
                                    infer_linear, alone);

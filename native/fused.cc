@@ -22,10 +22,11 @@ std::vector<Fusion> make_fusions() {
   for (const bool add : {false, true})
     for (const Activation activation : {Activation::kNone, Activation::kGelu, Activation::kRelu})
       for (const NeuronName* neuron : neurons) {
-        if (neuron && activation == Activation::kRelu) continue;
+        const std::string drive = (add ? "Add" : "") + name_of(activation);
         const std::string count = neuron ? neuron->text + "Count" : "";
-        fusions.push_back({(add ? "Add" : "") + name_of(activation) + count, add, activation,
-                           neuron});
+        if (!neuron || activation != Activation::kRelu)
+          fusions.push_back({drive + count, add, activation, neuron, false});
+        if (neuron) fusions.push_back({drive + "Kept" + count, add, activation, neuron, true});
       }
   return fusions;
 }
@@ -43,6 +44,11 @@ std::vector<Input> Fusion::inputs() const {
   if (neuron)
     for (const Input& step : living_step_inputs(*neuron)) inputs.push_back(step);
   return inputs;
+}
+
+std::vector<ort::ElementType> Fusion::outputs() const {
+  if (kept) return {ort::kUint8, ort::kFloat32};
+  return {neuron ? ort::kUint8 : ort::kFloat32};
 }
 
 FusedKernel::FusedKernel(const Fusion& fusion, const NodeInfo& info, size_t drive_inputs)
@@ -86,6 +92,7 @@ FusedRun FusedKernel::open(const Run& run, const Shape& shape) const {
   fused.steps = (constant_steps_ ? *constant_steps_ : *fused.own_steps).row(0, false);
   fused.decision = &*decision_;
   fused.result = run.output<uint8_t>(shape);
+  if (fusion_.kept) fused.kept = run.output<float>(shape, 1);
   return fused;
 }
 

@@ -25,6 +25,7 @@ struct LinearFinish {
   const Decision* decision;  // none: y is the result, as float; else its spike counts, as bytes
   const RowSteps* steps;
   void* result;
+  float* kept;               // y as float where the result is its counts, or none
 };
 
 // uint8 rows as pack_rows leaves them. start: what each sum of a row begins with.

@@ -7,6 +7,8 @@ namespace {
 
 constexpr size_t kCachedRowBytes = 384 * 1024;  // of the second-level cache, panels need the rest
 constexpr size_t kMostRows = 256;
+constexpr size_t kFewRows = 132;  // beside panels that stay in the cache, results do so, too
+constexpr size_t kCachedPanelBytes = 640 * 1024;
 constexpr size_t kTaskProducts = 4 << 20;   // about 10 microseconds with AVX-512 VNNI
 constexpr size_t kRowsOfPanelLoad = 16;     // loading a panel costs as much as so many rows
 constexpr size_t kTaskWeightBytes = 256 * 1024;
@@ -16,9 +18,10 @@ constexpr size_t kTaskWeightBytes = 256 * 1024;
 
 ProductGrid::ProductGrid(const LinearKernels& kernels, size_t rows, size_t k, size_t columns) {
   const size_t cached = kCachedRowBytes / std::max<size_t>(1, kernels.row_bytes(k));
-  const size_t chunk = std::max(kernels.tile_rows, std::min(cached, kMostRows));
-  row_parts = parts_of(rows, chunk);
   const size_t panels = panels_of(kernels, columns);
+  const bool stay = panels * kernels.panel_bytes(k) <= kCachedPanelBytes;
+  const size_t chunk = std::max(kernels.tile_rows, std::min(cached, stay ? kFewRows : kMostRows));
+  row_parts = parts_of(rows, chunk);
   const size_t work = kernels.panel_bytes(k) * (std::min(rows, chunk) + kRowsOfPanelLoad);
   panel_parts = parts_of(panels, std::max<size_t>(1, kTaskProducts / std::max<size_t>(1, work)));
 }
@@ -66,19 +69,19 @@ Shape linear_shape(const Shape& x, const Shape& w) {
   return shape;
 }
 
-void infer_linear(Inference& inference, ort::ElementType type) {
+void infer_linear(Inference& inference, const std::vector<ort::ElementType>& types) {
   KnownShape shape = inference.input(0);
   const KnownShape w = inference.input(1);
   if (shape.dims.empty() || w.dims.size() != 2) return;
   shape.dims.back() = w.dims[1];
   shape.symbols.back() = w.symbols[1];
-  inference.output(shape, type);
+  inference.output(shape, types);
 }
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
                        const float* bias, Activation activation) {
   return {columns, columns,        scale,        bias,        fused.addend,
-          activation, fused.decision, &fused.steps, fused.result};
+          activation, fused.decision, &fused.steps, fused.result, fused.kept};
 }
 
 LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) {
@@ -87,6 +90,7 @@ LinearFinish part_of_columns(LinearFinish finish, size_t first, size_t columns) 
   finish.scale += first;
   finish.bias += first;
   if (finish.addend) finish.addend += first;
+  if (finish.kept) finish.kept += first;
   finish.result = static_cast<uint8_t*>(finish.result) + first * bytes;
   return finish;
 }

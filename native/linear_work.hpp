@@ -55,7 +55,7 @@ void check_weights(const Shape& w);
 
 // Shape of x [..., K] times w [K, N]; refuses what does not fit.
 Shape linear_shape(const Shape& x, const Shape& w);
-void infer_linear(Inference& inference, ort::ElementType type);
+void infer_linear(Inference& inference, const std::vector<ort::ElementType>& types);
 
 LinearFinish finish_of(const FusedRun& fused, size_t columns, const float* scale,
                        const float* bias, Activation activation);

@@ -214,7 +214,7 @@ void broadcast_axis(KnownShape& to, size_t axis, int64_t size, const std::string
   to.symbols[axis] = takes_other ? symbol : "";
 }
 
-void infer_matmul(Inference& inference, ort::ElementType type) {
+void infer_matmul(Inference& inference, const std::vector<ort::ElementType>& types) {
   const KnownShape a = inference.input(0), b = inference.input(1);
   if (a.dims.size() < 2 || b.dims.size() < 2) return;
   const bool transposed = inference.integer("trans_b", 0) != 0;
@@ -229,7 +229,7 @@ void infer_matmul(Inference& inference, ort::ElementType type) {
   shape.symbols[rank - 2] = a.symbols[row];
   shape.dims[rank - 1] = b.dims[column];
   shape.symbols[rank - 1] = b.symbols[column];
-  inference.output(shape, type);
+  inference.output(shape, types);
 }
 
 }  // namespace

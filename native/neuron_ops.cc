@@ -67,9 +67,9 @@ std::unique_ptr<Operation> neuron_operation(const NeuronName& name, const char* 
   std::vector<Input> inputs{{ort::kFloat32}};
   for (const Input& step : step_inputs(name)) inputs.push_back(step);
   return std::make_unique<Operation>(
-      name.text + suffix, inputs, type,
+      name.text + suffix, inputs, std::vector<ort::ElementType>{type},
       [&name](const NodeInfo& info) { return std::make_unique<NeuronKernel<Out>>(name, info); },
-      [type](Inference& inference) { inference.output(inference.input(0), type); },
+      [type](Inference& inference) { inference.output(inference.input(0), {type}); },
       sizeof(Out) == sizeof(float) ? 0 : Operation::kNoInput);
 }
 

@@ -53,10 +53,10 @@ Tensor tensor_of(ort::Table api, const OrtValue* value) {
   return tensor;
 }
 
-// onnxruntime gives no operation to ask: one function for each input.
-template <int kInput>
+// onnxruntime gives no operation to ask: one function for each pair.
+template <int kInput, int kOutput>
 size_t ORT_CALL may_inplace(int** inputs, int** outputs) {
-  static int input = kInput, output = 0;
+  static int input = kInput, output = kOutput;
   *inputs = &input;
   *outputs = &output;
   return 1;
@@ -142,9 +142,9 @@ Tensor Run::input(size_t input) const {
   return *found;
 }
 
-void* Run::output_data(const Shape& shape) const {
+void* Run::output_data(const Shape& shape, size_t i) const {
   OrtValue* value = nullptr;
-  check(api_, ort::GetOutput::call(api_, context_, 0, shape.data(), shape.rank(), &value));
+  check(api_, ort::GetOutput::call(api_, context_, i, shape.data(), shape.rank(), &value));
   void* data = nullptr;
   check(api_, ort::TensorData::call(api_, value, &data));
   return data;
@@ -210,7 +210,7 @@ std::vector<int64_t> Inference::integers(const char* name, std::vector<int64_t> 
   return {values, values + size / sizeof(int64_t)};
 }
 
-void Inference::output(const KnownShape& shape, ort::ElementType type) {
+void Inference::output(const KnownShape& shape, const std::vector<ort::ElementType>& types) {
   if (!shape.certain()) return;
   ort::Info* info = nullptr;
   check(api_, ort::CreateInfo::call(api_, &info));
@@ -219,20 +219,23 @@ void Inference::output(const KnownShape& shape, ort::ElementType type) {
   const size_t rank = shape.dims.size();
   std::vector<const char*> symbols;
   for (const std::string& symbol : shape.symbols) symbols.push_back(symbol.c_str());
-  check(api_, ort::SetElementType::call(api_, info, type));
   check(api_, ort::SetDimensions::call(api_, info, shape.dims.data(), rank));
   if (rank) check(api_, ort::SetSymbolicDimensions::call(api_, info, symbols.data(), rank));
-  check(api_, ort::InferOutput::call(api_, context_, 0, info));
+  for (size_t i = 0; i < types.size(); ++i) {
+    check(api_, ort::SetElementType::call(api_, info, types[i]));
+    check(api_, ort::InferOutput::call(api_, context_, i, info));
+  }
 }
 
 ort::Table Operation::api = nullptr;
 
-Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementType output,
-                     Maker make, Inferrer infer, int in_place)
+Operation::Operation(std::string name, std::vector<Input> inputs,
+                     std::vector<ort::ElementType> outputs, Maker make, Inferrer infer,
+                     int in_place)
     : OrtCustomOp{},
       name_(std::move(name)),
       inputs_(std::move(inputs)),
-      output_(output),
+      outputs_(std::move(outputs)),
       make_(std::move(make)),
       infer_(std::move(infer)) {
   using Op = const OrtCustomOp;
@@ -246,9 +249,9 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
   get_input_presence = [](Op* op, size_t i) -> int {
     return static_cast<const Operation*>(op)->inputs_[i].presence;
   };
-  get_output_count = [](Op*) -> size_t { return 1; };
-  get_output_type = [](Op* op, size_t) -> int {
-    return static_cast<const Operation*>(op)->output_;
+  get_output_count = [](Op* op) { return static_cast<const Operation*>(op)->outputs_.size(); };
+  get_output_type = [](Op* op, size_t i) -> int {
+    return static_cast<const Operation*>(op)->outputs_[i];
   };
   get_output_presence = get_input_memory = [](Op*, size_t) { return 0; };
   get_variadic_input_minimum = get_variadic_input_homogeneity = [](Op*) { return 1; };
@@ -279,7 +282,10 @@ Operation::Operation(std::string name, std::vector<Input> inputs, ort::ElementTy
     });
   };
   if (in_place == kNoInput) return;
-  get_may_inplace = in_place == kAddend ? may_inplace<kAddend> : may_inplace<0>;
+  const bool first = outputs_.size() == 1;
+  get_may_inplace = in_place != kAddend ? may_inplace<0, 0>
+                    : first             ? may_inplace<kAddend, 0>
+                                        : may_inplace<kAddend, 1>;
   release_may_inplace = [](int*, int*) {};
 }
 

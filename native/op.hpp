@@ -91,9 +91,10 @@ class Run {
   // The input; nothing where an optional one is absent.
   std::optional<Tensor> optional(size_t input) const;
   Tensor input(size_t input) const;
+  // The i-th output, allocated.
   template <class T>
-  T* output(const Shape& shape) const {
-    return static_cast<T*>(output_data(shape));
+  T* output(const Shape& shape, size_t i = 0) const {
+    return static_cast<T*>(output_data(shape, i));
   }
   // task(i) for i in [0, count), spread over onnxruntime's threads.
   // What a task throws is thrown here.
@@ -106,7 +107,7 @@ class Run {
   }
 
  private:
-  void* output_data(const Shape& shape) const;
+  void* output_data(const Shape& shape, size_t i) const;
   void run_parallel(size_t count, void (*task)(const void*, size_t), const void* state) const;
 
   ort::Table api_;
@@ -133,7 +134,8 @@ class Inference {
   KnownShape input(size_t i) const;
   int64_t integer(const char* name, int64_t otherwise) const;
   std::vector<int64_t> integers(const char* name, std::vector<int64_t> otherwise) const;
-  void output(const KnownShape& shape, ort::ElementType type);
+  // Outputs of one shape.
+  void output(const KnownShape& shape, const std::vector<ort::ElementType>& types);
 
  private:
   ort::Table api_;
@@ -153,16 +155,16 @@ struct Input {
   ort::Presence presence = ort::kRequired;
 };
 
-// An operation of domain ai.snnc with one output. Objects live as long as the library.
+// An operation of domain ai.snnc. Objects live as long as the library.
 class Operation : public OrtCustomOp {
  public:
   using Maker = std::function<std::unique_ptr<Kernel>(const NodeInfo&)>;
   using Inferrer = std::function<void(Inference&)>;
 
-  // infer: used where every input is required. in_place: the input whose memory the
-  // output may take, 0 or kAddend.
-  Operation(std::string name, std::vector<Input> inputs, ort::ElementType output, Maker make,
-            Inferrer infer, int in_place = kNoInput);
+  // One or two outputs. infer: used where every input is required. in_place: the input whose
+  // memory the last output may take, 0 or kAddend.
+  Operation(std::string name, std::vector<Input> inputs, std::vector<ort::ElementType> outputs,
+            Maker make, Inferrer infer, int in_place = kNoInput);
   static constexpr int kNoInput = -1, kAddend = 4;
 
   // Set once, before any operation is used.
@@ -171,7 +173,7 @@ class Operation : public OrtCustomOp {
  private:
   std::string name_;
   std::vector<Input> inputs_;
-  ort::ElementType output_;
+  std::vector<ort::ElementType> outputs_;
   Maker make_;
   Inferrer infer_;
 };

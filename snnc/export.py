@@ -216,7 +216,8 @@ def function_proto(function: Function, attributes: tuple[str, ...] = ()) -> onnx
     declared = f"<{', '.join(attributes)}>" if attributes else ""
     proto = parser.parse_function(
         f'<opset_import: ["" : {OPSET}, "{DOMAIN}" : 1], domain: "{DOMAIN}">\n'
-        f"{function.name} {declared} ({', '.join(function.inputs)}) => (y) {{\n{function.body}\n}}"
+        f"{function.name} {declared} ({', '.join(function.inputs)}) => "
+        f"({', '.join(function.outputs)}) {{\n{function.body}\n}}"
     )
     arity = {called.name: len(called.inputs) for called in function.calls}
     for node in proto.node:

@@ -34,13 +34,12 @@ def operation(
     attrs = dict(attrs)
     if made.neuron is not None:
         attrs |= neuron_attributes(Neuron(("y",), ("x", "", ""), LOC, made.neuron))
-    op = Op(("y",), inputs, LOC, f"{DOMAIN}.{made.name}", attrs)
+    op = Op(made.outputs, inputs, LOC, f"{DOMAIN}.{made.name}", attrs)
     assert composed(op) == made
     result = Type(Coding.SPIKE, "uint8", None) if made.count else real("float32", None)
     types = {v: real(str(a.dtype), a.shape) for v, a in feeds.items()}
-    return Graph(
-        "g", tuple(feeds), ("y",), (op,), {**types, "y": result}, consts, stage=Stage.SPIKING
-    )
+    types |= {"kept": real("float32", None), "y": result}
+    return Graph("g", tuple(feeds), made.outputs, (op,), types, consts, stage=Stage.SPIKING)
 
 
 def run(
@@ -49,15 +48,27 @@ def run(
     consts: Mapping[str, Array] | None = None,
     attrs: Mapping[str, Attribute] | None = None,
 ) -> Array:
-    """The result, the same with and without graph optimisations and in onnx's own evaluator."""
+    """The first result, see `results`."""
+    return results(made, feeds, consts, attrs)[0]
+
+
+def results(
+    made: Composed,
+    feeds: Mapping[str, Array],
+    consts: Mapping[str, Array] | None = None,
+    attrs: Mapping[str, Attribute] | None = None,
+) -> list[Array]:
+    """All results, the same with and without graph optimisations and in onnx's own evaluator."""
     graph = operation(made, feeds, consts or {}, attrs or {})
-    found = [Session(graph, optimize=optimize).run(feeds)["y"] for optimize in (False, True)]
-    found += ReferenceEvaluator(export(graph).model).run(None, dict(feeds))  # type: ignore[arg-type]
-    for other in found[1:]:
-        if made.drive.startswith("Spike") or not made.drive:
-            np.testing.assert_array_equal(found[0], other)
-        else:
-            np.testing.assert_allclose(found[0], other, rtol=1e-5, atol=1e-5)
+    runs = [Session(graph, optimize=optimize).run(feeds) for optimize in (False, True)]
+    found = [[values[name] for name in made.outputs] for values in runs]
+    found.append(ReferenceEvaluator(export(graph).model).run(None, dict(feeds)))  # type: ignore[arg-type]
+    for others in found[1:]:
+        for mine, other in zip(found[0], others, strict=True):
+            if made.drive.startswith("Spike") or not made.drive:
+                np.testing.assert_array_equal(mine, other)
+            else:
+                np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5)
     return found[0]
 
 
@@ -264,9 +275,10 @@ NEURONS: list[tuple[SFN | None, Sides]] = [
 ]
 ACTIVATIONS: tuple[Activation, ...] = ("", "Gelu", "Relu")
 FUSED = [
-    Composed("SpikeLinear", add, activation, model, sides, model is not None)
+    Composed("SpikeLinear", add, activation, model, sides, model is not None, kept)
     for add, activation in itertools.product((False, True), ACTIVATIONS)
     for model, sides in NEURONS
+    for kept in ((False, True) if model else (False,))
 ]
 
 
@@ -283,11 +295,15 @@ def test_what_is_fused_behind_a_drive(made: Composed) -> None:
         wanted = gelu(wanted)
     if made.activation == "Relu":
         wanted = np.maximum(wanted, 0)
+    expected = [wanted]
     if isinstance(made.neuron, SFN):
         step = 0.02
-        wanted = counts_of(made.neuron, wanted, made.sides, step, step)
+        counts = counts_of(made.neuron, wanted, made.sides, step, step)
+        expected = [counts, wanted] if made.kept else [counts]
         consts |= steps_of(made.sides, step, step)
-    np.testing.assert_array_equal(run(made, feeds, consts, {"zero_point": 128}), wanted)
+    found = results(made, feeds, consts, {"zero_point": 128})
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_a_float_layer() -> None:
@@ -301,6 +317,15 @@ def test_gelu_is_the_exact_one_to_float_rounding() -> None:
     z = np.concatenate([np.linspace(-6, 6, 4001), [-40, 40, 0]]).astype(np.float32)
     exact = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in z.astype(np.float64)])
     np.testing.assert_allclose(gelu(z), exact, atol=1.5e-6)
+
+
+def test_a_name_promises_its_results() -> None:
+    made = Composed("SpikeLinear", neuron=SFN(M=6), sides="positive", count=True, kept=True)
+    attrs = neuron_attributes(Neuron(("y",), ("x", "", ""), LOC, SFN(M=6)))
+    inputs = ("x", "w", "s", "b", "p")
+    kept = Op(("y", "kept"), inputs, LOC, f"{DOMAIN}.{made.name}", attrs)
+    assert composed(kept) == made
+    assert composed(Op(("y",), inputs, LOC, f"{DOMAIN}.{made.name}", attrs)) is None
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,13 @@ from onnx import ModelProto, helper
 
 import snnc
 from snnc.backends.lowering import lower
+from snnc.backends.lowering.batches import name_batches
 from snnc.backends.lowering.hoist import hoist_neurons
+from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.backends.onnx_model import save_onnx
 from snnc.data import samples_of
 from snnc.evaluation import measure
+from snnc.frontend import load
 from snnc.ir.composed import Composed, composed
 from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Activity, Array, Neuron, Node, Op
@@ -79,6 +82,29 @@ g (float[N,3,9,9] x) => (float[N,6] y) {
 }"""
 
 
+RESIDUAL = """
+g (float[N,3,8,8] x) => (float[N,4] y) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w1, b)
+  ra = Relu (a)
+  c = Conv <pads = [1, 1, 1, 1]> (ra, w2)
+  rc = Relu (c)
+  d = Conv <pads = [1, 1, 1, 1]> (rc, w3, b)
+  s = Add (d, ra)
+  e = Conv (s, w4)
+  re = Relu (e)
+  f = Conv (re, w5, b)
+  t = Add (s, f)
+  rt = Relu (t)
+  h = Conv (rt, w6)
+  rh = Relu (h)
+  i = Conv (rh, w7)
+  u = Add (i, rt)
+  p = GlobalAveragePool (u)
+  q = Flatten (p)
+  y = Gemm (q, w8)
+}"""
+
+
 def attention() -> tuple[ModelProto, Feeds]:
     square = dict.fromkeys(("wq", "wk", "wv", "wo"), (8, 8))
     weights = arrays(1, **square, b=(8,), wm=(8, 12), bm=(12,), wn=(12, 8))
@@ -97,6 +123,13 @@ def convolutions() -> tuple[ModelProto, Feeds]:
     return model(CONVOLUTIONS, weights), arrays(4, x=(40, 3, 9, 9))
 
 
+def residual() -> tuple[ModelProto, Feeds]:
+    kernels = {"w1": (6, 3, 3, 3), "w2": (6, 6, 3, 3), "w3": (6, 6, 3, 3)}
+    points = {f"w{i}": (6, 6, 1, 1) for i in (4, 5, 6, 7)}
+    weights = arrays(13, **kernels, **points, b=(6,), w8=(6, 4))
+    return model(RESIDUAL, weights), arrays(14, x=(40, 3, 8, 8))
+
+
 @cache
 def integer_network(name: str) -> tuple[snnc.SpikingNetwork, Feeds]:
     """A network with int8 synapses, and samples."""
@@ -113,7 +146,7 @@ def integer_network(name: str) -> tuple[snnc.SpikingNetwork, Feeds]:
         return network, {key: data[key][:40] for key in network.graph.inputs}
 
 
-MADE = {"attention": attention, "convolutions": convolutions}
+MADE = {"attention": attention, "convolutions": convolutions, "residual": residual}
 NAMES = [*MADE, "digits_vit", "digits_cnn"]
 every_network = pytest.mark.parametrize("name", NAMES)
 
@@ -135,19 +168,20 @@ def test_every_operation_computes_what_its_layers_do(name: str) -> None:
     taps = (taps | set(potentials.values())) - set(hoisted.inputs)
     values = Session(hoisted, taps=sorted(taps)).run(feeds) | dict(feeds)
     compared = 0
-    for op, made in ops:
+    for op, _ in ops:
         read = [v for v in op.inputs if v in lowered.types]
         given = {v: as_stored(hoisted, lowered, v, values) for v in read}
         single = replace(lowered, inputs=tuple(given), outputs=op.outputs, nodes=(op,)).pruned()
-        found = Session(single).run(given)[op.outputs[0]]
-        wanted = as_stored(hoisted, lowered, op.outputs[0], values)
-        assert found.dtype == wanted.dtype
-        if made.neuron is None:
-            scale = np.abs(wanted).max()
-            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-6 * scale)
-        else:
-            x = in_layout(hoisted, lowered, op.outputs[0], values[potentials[op.outputs[0]]])
-            assert_same_counts(found, wanted, x, step_at(hoisted, op.outputs[0]))
+        results = Session(single).run(given)
+        for value, found in results.items():
+            wanted = as_stored(hoisted, lowered, value, values)
+            assert found.dtype == wanted.dtype
+            if wanted.dtype == np.float32:
+                scale = np.abs(wanted).max()
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-6 * scale)
+            else:
+                x = in_layout(hoisted, lowered, value, values[potentials[value]])
+                assert_same_counts(found, wanted, x, step_at(hoisted, value))
         compared += 1
     assert compared == len(ops) > 0
 
@@ -212,7 +246,7 @@ def test_an_artifact_is_read_as_the_network_that_was_written(name: str, tmp_path
     again = snnc.load(path)
     verify(again, again.stage)
     assert not composed_ops(again)
-    hoisted = hoist_neurons(network.graph)
+    hoisted = hoist_neurons(share_rectifiers(network.graph))
     assert set(map(identity, again.neurons)) == set(map(identity, hoisted.neurons))
     layers = {"MatMul", "Gemm", "Conv"}
     assert {n.loc for n in again.nodes if isinstance(n, Op) and n.op_type in layers} == {
@@ -243,7 +277,10 @@ def identity(neuron: Neuron) -> tuple[object, ...]:
 def drives_of(graph: Graph) -> list[str]:
     """What drives neurons and what is fused behind it, without the name of the neuron."""
     made = [made for _, made in composed_ops(graph) if made.drive]
-    short = [f"{m.drive}{'Add' * m.add}{m.activation}{' neuron' * bool(m.neuron)}" for m in made]
+    short = [
+        f"{m.drive}{'Add' * m.add}{m.activation}{'Kept' * m.kept}{' neuron' * bool(m.neuron)}"
+        for m in made
+    ]
     assert all(m.count for m in made if m.neuron)
     return short
 
@@ -255,7 +292,7 @@ def test_what_attention_and_a_perceptron_become() -> None:
         *["SpikeLinear neuron"] * 3,
         "SpikeMatMul",
         "SpikeMatMul neuron",
-        "SpikeLinearAdd",
+        "SpikeLinearAddKept neuron",
         "SpikeLinearGelu neuron",
         "SpikeLinearAdd",
     ]
@@ -275,6 +312,48 @@ def test_what_convolutions_become() -> None:
         "SpikeLinear neuron",
         "SpikeLinear",
     ]
+
+
+def test_sums_that_neurons_and_an_addition_read() -> None:
+    network, _ = integer_network("residual")
+    assert drives_of(lower(network.graph)) == [
+        "SpikeConvReluKept neuron",
+        "SpikeConv neuron",
+        "SpikeConvAddKept neuron",
+        "SpikeConv neuron",
+        "SpikeConvAddReluKept neuron",
+        "SpikeConv neuron",
+        "SpikeConvAdd",
+        "SpikeLinear",
+    ]
+
+
+def test_batches_that_exporters_name_anew_for_each_value() -> None:
+    graph = integer_network("residual")[0].graph
+    types = {
+        v: replace(t, shape=(f"{v}.batch", *t.shape[1:]))
+        if t.shape and t.shape[0] == "N" and v not in (*graph.inputs, *graph.outputs)
+        else t
+        for v, t in graph.types.items()
+    }
+    assert drives_of(lower(replace(graph, types=types))) == drives_of(lower(graph))
+
+
+def test_batches_of_different_inputs_keep_their_names() -> None:
+    text = """g (float[N,3] x, float[K,3] z) => (float[P,3] y) {
+        a = Relu (x)
+        b = Relu (z)
+        c = Add (a, one)
+        d = Add (b, one)
+        s = Mul (c, d)
+        y = Abs (s)
+    }"""
+    graph = load(model(text, {"one": np.ones((1, 3), np.float32)}))
+    types = dict(graph.types)
+    for value in "abcds":
+        types[value] = replace(types[value], shape=(f"{value}.batch", 3))
+    named = name_batches(replace(graph, types=types)).types
+    assert [(named[v].shape or ("",))[0] for v in "abcdsy"] == ["N", "K", "N", "K", "s.batch", "P"]
 
 
 def test_spikes_that_a_float_layer_reads_too() -> None:

@@ -118,7 +118,7 @@ def test_a_neuron_beside_a_relu_reads_it() -> None:
     assert neurons_behind_relus(shared) == 1
     ops = [n for n in lower(network("beside", "int8")[0].graph).nodes if isinstance(n, Op)]
     fused = [made for op in ops if (made := composed(op)) is not None and made.activation]
-    assert [made.name for made in fused] == ["SpikeLinearRelu"]
+    assert [(made.activation, made.kept) for made in fused] == [("Relu", True)]
 
 
 def test_a_neuron_of_both_signs_beside_a_relu_does_not() -> None:

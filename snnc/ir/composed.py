@@ -1,4 +1,7 @@
-"""Operations of domain ai.snnc by name: `<Drive>[Add][Gelu|Relu][<neuron>[Count|OverTime]]`."""
+"""Operations of domain ai.snnc by name:
+
+`<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`, or `<neuron>OverTime`.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,14 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
 Activation: TypeAlias = Literal["", "Gelu", "Relu"]
 """An activation function behind a drive."""
 
-_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(.*?)(Count|OverTime|)")
+_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|OverTime|)")
 
 
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
-    spike count in place of step x count; over_time: the neuron alone, over several timesteps."""
+    spike count in place of step x count; kept: what the neuron reads is a second result; over_time:
+    the neuron alone, over several timesteps."""
 
     drive: str = ""
     add: bool = False
@@ -40,6 +44,7 @@ class Composed:
     neuron: NeuronModel | None = None
     sides: Sides = "silent"
     count: bool = False
+    kept: bool = False
     over_time: bool = False
 
     @property
@@ -48,7 +53,13 @@ class Composed:
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
-        return name + functions(self.sides)[0] + "OverTime" * self.over_time
+        fired = functions(self.sides)[0] + "OverTime" * self.over_time
+        return name + "Kept" * self.kept + fired
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Formal names of the results."""
+        return ("y", "kept") if self.kept else ("y",)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -73,7 +84,7 @@ class Composed:
 def is_drive(name: str) -> bool:
     """Whether an operation of domain ai.snnc of this name is a drive that no neuron follows."""
     found = _NAME.fullmatch(name)
-    return found is not None and bool(found[1]) and not found[4] and not found[5]
+    return found is not None and bool(found[1]) and not any(found.groups()[3:])
 
 
 def composed(op: Op) -> Composed | None:
@@ -82,12 +93,13 @@ def composed(op: Op) -> Composed | None:
     found = _NAME.fullmatch(name)
     if domain != DOMAIN or found is None:
         return None
-    drive, add, activation, neuron, mode = found.groups()
+    drive, add, activation, kept, neuron, mode = found.groups()
     made = Composed(
         drive,
         bool(add),
         activation,  # type: ignore[arg-type]
         count=mode == "Count",
+        kept=bool(kept),
         over_time=mode == "OverTime" and not drive,
     )
     candidates = [made]
@@ -99,7 +111,8 @@ def composed(op: Op) -> Composed | None:
         model = make_neuron(kind, **parameters)  # type: ignore[arg-type]
         candidates = [replace(made, neuron=model, sides=sides) for sides in get_args(Sides)]
     fitting = (c for c in candidates if c.name == name and _reads(c, op.inputs))
-    return next(fitting, None) if drive or neuron else None
+    known = bool(drive or neuron) and len(op.outputs) == 1 + made.kept
+    return next(fitting, None) if known else None
 
 
 def _reads(made: Composed, inputs: tuple[str, ...]) -> bool:

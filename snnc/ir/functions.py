@@ -26,6 +26,7 @@ class Function:
     inputs: tuple[str, ...]
     body: str
     calls: tuple[Function, ...] = ()
+    outputs: tuple[str, ...] = ("y",)
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -73,6 +74,8 @@ def _function(made: Composed) -> Function:
     if made.activation == "Relu":
         lines.append(f"rectified = Relu ({value})")
         value = "rectified"
+    if made.kept:
+        lines.append(f"kept = Identity ({value})")
     if made.neuron is not None:
         neuron = _neuron(made.neuron, made.sides, made.count)
         steps = (step if step in made.steps else "" for step in neuron.inputs[1:])
@@ -80,7 +83,7 @@ def _function(made: Composed) -> Function:
         calls.append(neuron)
         value = "fired"
     lines.append(f"y = Identity ({value})")
-    return Function(made.name, made.inputs, "\n".join(lines), tuple(calls))
+    return Function(made.name, made.inputs, "\n".join(lines), tuple(calls), made.outputs)
 
 
 def _neuron(model: NeuronModel, sides: Sides, count: bool = False) -> Function:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from snnc.backends.lowering.batches import name_batches
 from snnc.backends.lowering.float_layers import skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
@@ -20,6 +21,7 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     hoist_neurons,
     to_integers,
     float_weights,
+    name_batches,
     fuse_behind_drives,
     skip_silent_rows,
 )

@@ -18,7 +18,7 @@ def fuse_behind_drives(graph: Graph) -> Graph:
     """Every drive together with the operations that alone read its result, one after another."""
     for extend in (_with_addend, _with_activation, _with_neuron):
         graph = _fused(graph, extend)
-    return graph
+    return _with_kept_results(graph)
 
 
 def _fused(graph: Graph, extend: Extend) -> Graph:
@@ -27,10 +27,10 @@ def _fused(graph: Graph, extend: Extend) -> Graph:
             return None
         for value in dict.fromkeys(node.inputs):
             drive = graph.op(value)
-            made = composed(drive) if drive is not None else None
-            if drive is None or made is None or not made.drive.startswith("Spike"):
+            made = None if drive is None else _drive(drive)
+            if drive is None or made is None or made.neuron is not None:
                 continue
-            if graph.only_reader(value) is not node or made.neuron is not None:
+            if graph.only_reader(value) is not node:
                 continue
             fused = extend(graph, node, value, made)
             if fused is not None:
@@ -38,6 +38,12 @@ def _fused(graph: Graph, extend: Extend) -> Graph:
         return None
 
     return graph.rewrite(rule)
+
+
+def _drive(node: Node) -> Composed | None:
+    """What an operation that integers drive is made of; None for any other node."""
+    made = composed(node) if isinstance(node, Op) else None
+    return made if made is not None and made.drive.startswith("Spike") else None
 
 
 def _joined(drive: Op, reader: Op, fused: Op) -> Op:
@@ -80,10 +86,47 @@ def _with_activation(graph: Graph, node: Op, value: str, made: Composed) -> Op |
 
 
 def _with_neuron(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+    return None if made.activation == "Relu" else _counting(node, made)
+
+
+def _counting(node: Op, made: Composed) -> Op | None:
+    """A neuron as part of a drive, if kernels decide its count there."""
     own = composed(node)
-    if own is None or own.drive or own.neuron is None or made.activation == "Relu":
-        return None
-    if not own.neuron.fuses(own.sides):
+    if own is None or own.drive or own.neuron is None or not own.neuron.fuses(own.sides):
         return None
     fused = replace(made, neuron=own.neuron, sides=own.sides, count=True)
     return _extended(node, fused, tuple(filter(None, node.inputs[1:])))
+
+
+def _with_kept_results(graph: Graph) -> Graph:
+    """Drives together with one of the neurons that read their result, where others read it, too."""
+    fused, gone = dict[str, Op](), set[str]()
+    for drive in graph.nodes:
+        found = _neuron_beside(graph, drive)
+        if isinstance(drive, Op) and found is not None:
+            neuron, counting = found
+            joined = _joined(drive, neuron, counting)
+            outputs = (*neuron.outputs, *drive.outputs)
+            fused[drive.outputs[0]] = replace(joined, outputs=outputs)
+            gone.add(neuron.outputs[0])
+
+    def rule(node: Node) -> Replacement | None:
+        if node.outputs[0] in gone:
+            return Replacement(())
+        op = fused.get(node.outputs[0])
+        return None if op is None else Replacement((op,))
+
+    return graph.rewrite(rule)
+
+
+def _neuron_beside(graph: Graph, drive: Node) -> tuple[Op, Op] | None:
+    """A neuron among the readers of a drive, and what it becomes as part of one."""
+    made = _drive(drive)
+    if made is None or made.neuron is not None:
+        return None
+    for reader in graph.readers.get(drive.outputs[0], ()):
+        if isinstance(reader, Op) and all(v in graph.consts for v in reader.inputs[1:] if v):
+            counting = _counting(reader, replace(made, kept=True))
+            if counting is not None:
+                return reader, counting
+    return None

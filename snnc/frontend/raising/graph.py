@@ -101,8 +101,10 @@ class _Raised:
         """Result and origin of each node that an operation becomes."""
         if len(stored) != wanted:
             stored = [("", op.loc)] * wanted
-        names = [self._fresh(value or f"{op.outputs[0]}.driven") for value, _ in stored[:-1]]
-        return list(zip([*names, op.outputs[0]], (loc for _, loc in stored), strict=True))
+        kept = op.outputs[1:]  # of what a neuron reads
+        inner = stored[: len(stored) - 1 - len(kept)]
+        names = [self._fresh(value or f"{op.outputs[0]}.driven") for value, _ in inner]
+        return list(zip([*names, *kept, op.outputs[0]], (loc for _, loc in stored), strict=True))
 
     def _fresh(self, base: str) -> str:
         name = self._graph.fresh(base, self._made)
@@ -123,7 +125,7 @@ class _Raised:
         for name, array in layer.consts.items():
             inputs.append(self._fresh(f"{result}.{name}"))
             self.consts[inputs[-1]] = array
-        if result != op.outputs[0] or result not in self.types:
+        if result not in op.outputs or result not in self.types:
             shape = self._shape(op.outputs[0]) if layer.shape is None else layer.shape
             self.types[result] = real("float32", shape)
         self.nodes.append(Op((result,), tuple(inputs), loc, layer.op_type, layer.attrs))
@@ -132,7 +134,7 @@ class _Raised:
     def _neuron(self, op: Op, made: Composed, inputs: tuple[str, ...], loc: Loc) -> None:
         others = without_neuron(op.attrs)
         own = {k: v for k, v in op.attrs.items() if k not in others and k != "model"}
-        self.nodes.append(make_node(str(op.attrs["model"]), op.outputs, inputs, loc, own))
+        self.nodes.append(make_node(str(op.attrs["model"]), op.outputs[:1], inputs, loc, own))
         if made.count:
             known: list[Array | None] = [self.consts.get(step) for step in inputs[1:] if step]
             step = known[0] if known else np.array(1, np.float32)

@@ -131,11 +131,11 @@ class _Moved:
                 self._turned[node.outputs[0]] = inputs[0]
 
     def _hold(self, node: Node, rank: int) -> None:
-        """Adds a node whose result was channels-last."""
-        value = node.outputs[0]
+        """Adds a node whose results were channels-last."""
         self._nodes.append(node)
-        self._held[value] = rank
-        self._type(value, value, channels_first(rank))
+        for value in node.outputs:
+            self._held[value] = rank
+            self._type(value, value, channels_first(rank))
 
     def _type(self, value: str, source: str, perm: Permutation | None) -> None:
         """`value` has the type of `source`, permuted, if that is known."""
