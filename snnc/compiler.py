@@ -19,7 +19,7 @@ from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.frontend import external_files
-from snnc.integer_synapses import integer_synapses
+from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
@@ -102,7 +102,14 @@ def calibrate(
     """
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     source = CalibrationSource(calibration, statistics, mask_input, shard)
-    return _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+    network = _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+    if not network.sited.open_sites:
+        raise CompileError(
+            "every neuron is a quantiser of the network: there is nothing to choose",
+            at=network.ann.source or None,
+            help="compile it as it is: snnc compile MODEL -o OUT.onnx",
+        )
+    return network
 
 
 def _calibrated(
@@ -187,8 +194,12 @@ def compile(
         network.save_statistics(save_statistics)
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)
+    if synapses == "int8":
+        require_no_quantizers(sited)
     calibrated = network.graph(percentile, watch.graph)
     choice = None
+    if scale is None and not sited.open_sites:
+        scale = 1.0
     if scale is None:
         choose = partial(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
@@ -208,15 +219,17 @@ def compile(
             reference = Reference(ann, calibrated, network.samples, output)
             agreement = reference.agreement(Session(spiking).run)
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
-    spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
+    if reservoir.seen:
+        spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
     report = CompileReport(
         neuron=neuron,
         polarity=polarity,
         sites=len(spiking.neurons),
+        imported=len(sited.sites) - len(sited.open_sites),
         scale=scale,
         choice=choice,
         output=output,
-        coverage=coverage_of(sited, next(reservoir.batches(1))),
+        coverage=coverage_of(sited, next(reservoir.batches(1), None)),
         calibration_samples=reservoir.seen,
         warnings=tuple(
             warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron, integer)

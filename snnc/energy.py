@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.coding import spikes_of_sites
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Coding, Neuron, Op
@@ -156,7 +157,7 @@ def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
     On a graph with sites a site counts as the neuron it will become.
     """
     flow = Flow(graph)
-    sites = {site.outputs[0] for site in graph.sites}
+    sites = spikes_of_sites(graph)
     for node in graph.nodes:
         if not isinstance(node, Op) or not multiplied(node):
             continue

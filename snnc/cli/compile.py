@@ -12,7 +12,7 @@ from snnc.cli.options import (
     keep_option,
     neuron_of,
     neuron_options,
-    require_one_of,
+    require_at_most_one_of,
     samples_from,
     scale_options,
     site_options,
@@ -100,11 +100,12 @@ def compile_command(
         raise click.UsageError(f"--dump-after {QuantizeSynapses.name} goes with --synapses int8")
     spiking_neuron = neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
-    require_one_of(calibration, statistics)
-    inputs = (model, Path(calibration or str(statistics)), *external_files(model))
+    require_at_most_one_of(calibration, statistics)
+    seen = [Path(file) for file in (calibration, statistics) if file is not None]
+    inputs = (model, *seen, *external_files(model))
     require_writable(out, *inputs)
     if save_statistics is not None:
-        if statistics is not None or save_statistics.resolve() == out.resolve():
+        if calibration is None or save_statistics.resolve() == out.resolve():
             raise click.UsageError("--save-statistics needs --calibration and a file of its own")
         require_writable(save_statistics, *inputs)
 
@@ -148,14 +149,17 @@ def compile_command(
             f"on {report.choice.samples} calibration samples"
         )
     )
-    size = report.neuron.plain_parameters["M"]
-    rows = [
-        (
-            "neuron",
-            f"{neuron} (M={size}, {rule}, {levels}, {report.polarity} steps), "
-            f"{report.sites} layers",
-        ),
-        ("lambda", f"{report.scale:.4g} ({found})"),
+    rows = []
+    if report.chosen:
+        size, layers = report.neuron.plain_parameters["M"], report.sites - report.imported
+        kind = f"{neuron} (M={size}, {rule}, {levels}, {report.polarity} steps)"
+        rows += [
+            ("neuron", f"{kind}, {layers} layers"),
+            ("lambda", f"{report.scale:.4g} ({found})"),
+        ]
+    if report.imported:
+        rows.append(("neuron", f"aif (imported quantisers), {report.imported} layers"))
+    rows += [
         *_coverage_rows(report.coverage),
         *_integer_rows(report.integer),
         *_verified_rows(verify),

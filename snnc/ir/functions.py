@@ -194,5 +194,16 @@ _GELU = Function(
         y = Mul (halved, low)""",
 )
 
-FUNCTIONS = {"Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)")}
+_WEIGHTS = """whole = Cast <to = 1> (w)
+              zero_real = Cast <to = 1> (zero)
+              shifted = Sub (whole, zero_real)
+              y = Mul (shifted, scale)"""
+
+FUNCTIONS = {
+    "Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)"),
+    "IntegerWeights": Function("IntegerWeights", ("w", "scale", "zero"), _WEIGHTS),
+}
 """Operations that are not composed; Silu is an ONNX operation only from opset 24 (Swish)."""
+
+INTEGER_WEIGHTS = f"{DOMAIN}.IntegerWeights"
+"""DequantizeLinear of constants in an artifact; scale and zero point in broadcast shape."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from snnc.backends.lowering.float_layers import skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
+from snnc.backends.lowering.imported_weights import hide_weights
 from snnc.backends.lowering.integer import float_weights, to_integers
 from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.ir.graph import Graph, Stage
@@ -22,6 +23,7 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     float_weights,
     fuse_behind_drives,
     skip_silent_rows,
+    hide_weights,
 )
 """In this order; each computes the same as what it was given, to float rounding."""
 
