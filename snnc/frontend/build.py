@@ -18,6 +18,8 @@ from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_n
 from snnc.frontend.naming import name_nodes, stored_locs
 from snnc.frontend.onnx_errors import refusals_of_onnx
 from snnc.frontend.opset import to_opset
+from snnc.frontend.pooling import split_average_pools
+from snnc.frontend.qonnx import write_out_quantizers
 from snnc.frontend.raising import raise_operations, show_weights
 from snnc.frontend.read import read, without_weights
 from snnc.frontend.sequences import take_sequences_apart
@@ -52,6 +54,7 @@ def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
     locs = stored_locs(skeleton, source)
     skeleton = inline_functions(skeleton, source, locs)
     take_sequences_apart(skeleton)
+    write_out_quantizers(skeleton, weights, source, locs)
     with refusals_of_onnx(source):
         subgraphs = take_out_subgraphs(skeleton)
     refuse(skeleton, source)
@@ -59,6 +62,7 @@ def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
     skeleton = expand_operations(skeleton, source, locs)
     with refusals_of_onnx(source):
         subgraphs |= take_out_subgraphs(skeleton)
+    split_average_pools(skeleton, locs)
     skeleton = to_opset(skeleton, source)
     refuse_sequences(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
