@@ -17,7 +17,7 @@ def split_average_pools(model: ModelProto, locs: Locs) -> None:
 
     In even windows an average of integers may lie halfway between two, where the last bit of the
     sum decides. In this order each sum is what onnxruntime computes for the model as it is. Only
-    windows without padding whose height is a power of two: dividing by it is exact.
+    windows whose height is a power of two, by which dividing is exact; with padding 2 x 2 alone.
     """
     if opset_of(model) >= _CHANGED:
         return
@@ -34,12 +34,14 @@ def _split(node: NodeProto, locs: Locs) -> list[NodeProto]:
     attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     kernel = attrs.get("kernel_shape", [])
     strides = attrs.get("strides", [1] * len(kernel))
-    padded = any(attrs.get("pads", [])) or attrs.get("auto_pad", b"NOTSET") not in _UNPADDED
-    if len(kernel) != 2 or padded or attrs.get("ceil_mode", 0) or strides[1] > 2:
+    pads = attrs.get("pads", [0] * 4)
+    other = attrs.get("auto_pad", b"NOTSET") not in _UNPADDED or attrs.get("ceil_mode", 0)
+    if len(kernel) != 2 or other or strides[1] > 2 or (any(pads) and kernel != [2, 2]):
         return [node]
     height, width = kernel
     if height & (height - 1) or 1 in kernel:
         return [node]
+    zeros = attrs.get("count_include_pad", 0)
     columns = helper.make_node(
         "AveragePool",
         node.input,
@@ -47,6 +49,8 @@ def _split(node: NodeProto, locs: Locs) -> list[NodeProto]:
         f"{node.name}/columns",
         kernel_shape=[height, 1],
         strides=[strides[0], 1],
+        pads=[pads[0], 0, pads[2], 0],
+        count_include_pad=zeros,
     )
     rows = helper.make_node(
         "AveragePool",
@@ -55,6 +59,8 @@ def _split(node: NodeProto, locs: Locs) -> list[NodeProto]:
         node.name,
         kernel_shape=[1, width],
         strides=[1, strides[1]],
+        pads=[0, pads[1], 0, pads[3]],
+        count_include_pad=zeros,
     )
     locs[columns.name] = (node.name,)
     return [columns, rows]

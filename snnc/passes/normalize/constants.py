@@ -25,7 +25,8 @@ def fold_constants(graph: Graph) -> Graph:
     known = set(graph.consts)
     folded: list[Node] = []
     for node in graph.nodes:
-        if _is_foldable(graph, node) and all(v in known for v in node.inputs if v):
+        waits = _waits(graph, node) or not _is_foldable(graph, node)
+        if not waits and all(v in known for v in node.inputs if v):
             folded.append(node)
             known.update(node.outputs)
     inside = {id(node) for node in folded}
@@ -54,6 +55,17 @@ def _stays(graph: Graph, node: Node, folded: set[int]) -> bool:
         return False
     integers = node.inputs[0]
     return integers in graph.consts or graph.types[integers].dtype not in _NO_NUMPY
+
+
+def _waits(graph: Graph, node: Node) -> bool:
+    """Whether a node transposes quantised weights whose integers will be known after this."""
+    scaled = (
+        graph.op(node.inputs[0]) if isinstance(node, Op) and node.op_type == "Transpose" else None
+    )
+    if scaled is None or not holds_weights(graph, scaled):
+        return False
+    integers = scaled.inputs[0]
+    return integers in graph.types and graph.types[integers].dtype not in _NO_NUMPY
 
 
 def _readers(graph: Graph, node: Node) -> set[int]:

@@ -101,10 +101,13 @@ def _transposed_weights(graph: Graph, node: Node) -> Replacement | None:
 
 
 def holds_weights(graph: Graph, node: Node) -> bool:
-    """Whether a node scales constant integers for a layer."""
+    """Whether a node scales integers for a layer, which may transpose them."""
     if not isinstance(node, Op) or node.op_type != "DequantizeLinear":
         return False
-    readers = graph.readers.get(node.outputs[0], ())
+    readers = list(graph.readers.get(node.outputs[0], ()))
+    for reader in tuple(readers):
+        if isinstance(reader, Op) and reader.op_type == "Transpose":
+            readers += graph.readers.get(reader.outputs[0], ())
     return constant_scale(graph, node) is not None and any(
         isinstance(reader, Op) and reader.op_type in SYNAPTIC for reader in readers
     )
