@@ -103,13 +103,17 @@ def calibrate(
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     source = CalibrationSource(calibration, statistics, mask_input, shard)
     network = _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+    _require_open_sites(network)
+    return network
+
+
+def _require_open_sites(network: CalibratedNetwork) -> None:
     if not network.sited.open_sites:
         raise CompileError(
-            "every neuron is a quantiser of the network: there is nothing to choose",
+            "every neuron is a quantiser of the network: there is nothing to calibrate or choose",
             at=network.ann.source or None,
             help="compile it as it is: snnc compile MODEL -o OUT.onnx",
         )
-    return network
 
 
 def _calibrated(
@@ -164,6 +168,7 @@ def compile(
     calibration: a .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
+    A network whose neurons are all quantisers of its own needs no calibration.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
     levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
@@ -191,6 +196,7 @@ def compile(
             require_writable(Path(save_statistics), *sources)
         network = _calibrated(model, source, keep, encode_input, verify, output, watch)
     if save_statistics is not None:
+        _require_open_sites(network)
         network.save_statistics(save_statistics)
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)

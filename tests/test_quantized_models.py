@@ -435,6 +435,33 @@ def test_a_kept_layer_reads_the_quantiser_itself() -> None:
     same_numbers(source, network, {"x": arrays(0, x=(5, 6))["x"]})
 
 
+def test_a_kept_layer_behind_layout_keeps_the_quantiser_analog() -> None:
+    layers = "u = Transpose<perm = [0, 1]>(d) v = Reshape(u, flat) [kept] y = MatMul(v, w6)"
+    nodes = f"q = {Q}(x, s, z) d = {DQ}(q, s, z) e = Neg(d) r = {Q}(e, s, z) f = {DQ}(r, s, z)"
+    source = text(
+        f"g (float[2,6,1] x) => (float[2,3] y, float[2,6,1] f) {{ {nodes} {layers} }}",
+        PARAMETERS | {"flat": np.array([2, 6])},
+    )
+    source.graph.node[5].attribute[0].ints[:] = [0, 1, 2]
+    network = snnc.compile(source, keep="kept")
+    assert [neuron.outputs for neuron in network.graph.neurons] == [("f",)]
+    assert network.report.coverage.spiking_fraction == 0.0
+    same_numbers(source, network, {"x": arrays(0, x=(2, 6, 1))["x"]})
+
+
+def test_a_layer_on_integers_that_are_the_input_is_direct_coded() -> None:
+    nodes = f"d = {DQ}(x, s, z) h = MatMul(d, w6) q = {Q}(h, s, z) e = {DQ}(q, s, z)"
+    source = text(
+        f"g (uint8[N,6] x) => (float[N,2] y) {{ {nodes} y = MatMul(e, v) }}",
+        PARAMETERS | arrays(5, v=(3, 2)),
+    )
+    network = spiking(source)
+    assert [layer.op for layer in network.report.coverage.entries if layer.fate == "direct-coded"]
+    assert network.report.coverage.spiking_fraction == 1.0
+    x = np.random.default_rng(0).integers(0, 256, (5, 6)).astype(np.uint8)
+    same_numbers(source, network, {"x": x})
+
+
 # Weights -----------------------------------------------------------------------------------------
 
 WEIGHTS = {
@@ -622,6 +649,7 @@ REFUSED = {
     "compile q.onnx --synapses int8": "quantised already",
     "calibrate q.onnx --calibration random -o s.npz": "every neuron is a quantiser",
     "tune q.onnx --calibration random --data DATA": "every neuron is a quantiser",
+    "compile q.onnx --calibration random --save-statistics s.npz": "every neuron is a quantiser",
     "compile PLAIN": "one of the two",
 }
 

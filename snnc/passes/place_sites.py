@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.errors import CompileError, unknown_name
-from snnc.ir.coding import carriers
+from snnc.ir.coding import SPIKE_KEEPING, carriers
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
@@ -41,7 +41,7 @@ class PlaceSites:
     def __call__(self, graph: Graph) -> Graph:
         self._check_patterns(graph)
         flow = Flow(graph)
-        quantizers = _quantizers(graph, flow)
+        quantizers = self._quantizers(graph, flow)
         sited = self._sited_operands(graph, flow, quantizers)
         site_of = {value: graph.fresh(f"{value}.spikes") for value in sited}
         plain = {value: graph.fresh(f"{value}.dequantized") for value in quantizers}
@@ -93,6 +93,17 @@ class PlaceSites:
                         found.setdefault(value, []).append(node)
         return found
 
+    def _quantizers(self, graph: Graph, flow: Flow) -> dict[str, Quantizer]:
+        """The quantisers of activations, by their results; without those whose spikes a kept layer
+        would read behind layout."""
+        every = {value: quantizer(graph, value) for value in graph.producer}
+        found = {v: q for v, q in every.items() if q is not None and q.x in flow.data}
+        for node in graph.nodes:
+            if isinstance(node, Op) and self._is_kept(node):
+                for value in operands(node):
+                    found.pop(_behind_layout(graph, value), None)
+        return found
+
     def _is_kept(self, op: Op) -> bool:
         return any(_matches(name, pattern) for name in op.loc.names for pattern in self.keep)
 
@@ -117,10 +128,12 @@ class PlaceSites:
             raise CompileError(message, help="node names: snnc inspect MODEL")
 
 
-def _quantizers(graph: Graph, flow: Flow) -> dict[str, Quantizer]:
-    """The quantisers of activations, by their results."""
-    found = {value: quantizer(graph, value) for value in graph.producer}
-    return {v: q for v, q in found.items() if q is not None and q.x in flow.data}
+def _behind_layout(graph: Graph, value: str) -> str:
+    """What is moved or selected to become `value`; '' for a value that is computed."""
+    source = ""
+    while (op := graph.op(value, *SPIKE_KEEPING - {"DequantizeLinear"})) is not None:
+        source = value = op.inputs[0]
+    return source
 
 
 def _behind(graph: Graph, last: Op, plain: str, found: Quantizer) -> Replacement:
