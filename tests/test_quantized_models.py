@@ -280,6 +280,11 @@ AWKWARD = {  # nodes from x [N,6,7,7] to y; neurons; analog operations
         ["QuantizeLinear", "Add"],
     ),
     "clipped": (f"q = {Q}(x, s, i) c = Clip(q, lo, hi) y = {DQ}(c, s, i)", 1, []),
+    "four bits": (
+        f"q = {Q}(x, s, i4) d = {DQ}(q, s, i4) h = Conv(d, k) r = {Q}(h, t, u4) y = {DQ}(r, t, u4)",
+        2,
+        [],
+    ),
     "a channel": (f"q = {Q}<axis = 1>(x, sc, ic) y = {DQ}<axis = 1>(q, sc, ic)", 1, []),
     "a channel, from behind": (
         f"q = {Q}<axis = -3>(x, sc, ic) y = {DQ}<axis = 1>(q, sc, ic)",
@@ -363,6 +368,7 @@ AWKWARD = {  # nodes from x [N,6,7,7] to y; neurons; analog operations
 def test_awkward_quantisers(case: str) -> None:
     nodes, neurons, analog = AWKWARD[case]
     weights = PARAMETERS | {"top": np.array(127, np.int8), "i16": np.array(5, np.int16)}
+    weights |= {"i4": np.array(-1, ml_dtypes.int4), "u4": np.array(8, ml_dtypes.uint4)}
     domains = {"com.microsoft": 1}
     source = model(
         f"g (float[N,6,7,7] x) => (float[] y) {{ {nodes} }}",

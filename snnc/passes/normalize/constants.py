@@ -25,8 +25,8 @@ def fold_constants(graph: Graph) -> Graph:
     known = set(graph.consts)
     folded: list[Node] = []
     for node in graph.nodes:
-        waits = _waits(graph, node) or not _is_foldable(graph, node)
-        if not waits and all(v in known for v in node.inputs if v):
+        foldable = _is_foldable(graph, node) and not _waits(graph, node)
+        if foldable and all(v in known for v in node.inputs if v):
             folded.append(node)
             known.update(node.outputs)
     inside = {id(node) for node in folded}
@@ -59,9 +59,9 @@ def _stays(graph: Graph, node: Node, folded: set[int]) -> bool:
 
 def _waits(graph: Graph, node: Node) -> bool:
     """Whether a node transposes quantised weights whose integers will be known after this."""
-    scaled = (
-        graph.op(node.inputs[0]) if isinstance(node, Op) and node.op_type == "Transpose" else None
-    )
+    if not isinstance(node, Op) or node.op_type != "Transpose":
+        return False
+    scaled = graph.op(node.inputs[0])
     if scaled is None or not holds_weights(graph, scaled):
         return False
     integers = scaled.inputs[0]
