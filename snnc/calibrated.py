@@ -22,6 +22,7 @@ from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 from snnc.pipeline import Watcher, named_in_errors, run_passes
 from snnc.random_data import RANDOM, random_samples
+from snnc.reservoir import Reservoir
 from snnc.shards import WHOLE, Shard
 from snnc.statistics import SavedStatistics, read_statistics, write_statistics
 
@@ -61,7 +62,8 @@ class CalibratedNetwork:
 
 @dataclass(frozen=True)
 class CalibrationSource:
-    """Where calibration comes from: samples, or a file of statistics; exactly one of the two.
+    """Where calibration comes from: samples, or a file of statistics; neither of the two for a
+    network whose neurons are all quantisers of its own.
 
     mask_input: see observe. shard: the share of the samples to run.
     """
@@ -72,17 +74,17 @@ class CalibrationSource:
     shard: Shard = WHOLE
 
     def __post_init__(self) -> None:
-        if (self.samples is None) == (self.statistics is None):
-            raise CompileError(
-                "calibration takes samples, or statistics of them: one of the two",
-                help="calibration='samples.npz', or statistics='samples.stats.npz'",
-            )
+        if self.samples is not None and self.statistics is not None:
+            raise _one_of_the_two()
 
     def calibrated(self, ann: Graph, sited: Graph, progress: Progress) -> CalibratedNetwork:
         """The network with what its sites saw."""
         if self.statistics is not None:
             return from_statistics(ann, sited, Path(self.statistics), self.mask_input)
-        assert self.samples is not None
+        if self.samples is None:
+            if sited.open_sites:
+                raise _one_of_the_two()
+            return CalibratedNetwork(ann, sited, Calibration({}, Reservoir(), ()))
         random = isinstance(self.samples, str) and self.samples == RANDOM
         samples = random_samples(ann) if random else samples_of(self.samples, ann)
         total = samples.count if self.shard == WHOLE else None
@@ -91,6 +93,13 @@ class CalibrationSource:
             progress("calibrating", done, total)
 
         return calibrate_sites(ann, sited, samples, self.mask_input, self.shard, told)
+
+
+def _one_of_the_two() -> CompileError:
+    return CompileError(
+        "calibration takes samples, or statistics of them: one of the two",
+        help="calibration='samples.npz', or statistics='samples.stats.npz'",
+    )
 
 
 def require_calibrated(network: object) -> None:

@@ -24,6 +24,7 @@ FEW_SAMPLES = 50
 class CompileReport:
     """What compilation did: coverage, the scale factor and how it was found, warnings.
 
+    imported: how many sites are quantisers of the network, to which neuron and scale are nothing.
     integer: of a network with integer synapses.
     """
 
@@ -37,15 +38,22 @@ class CompileReport:
     calibration_samples: int
     warnings: tuple[str, ...]
     integer: IntegerSynapses | None = None
+    imported: int = 0
+
+    @property
+    def chosen(self) -> bool:
+        """Whether any neuron was chosen."""
+        return self.sites > self.imported
 
     def summary(self) -> dict[str, Any]:
         """As `snnc compile --json` prints it (without the path of the file written)."""
         chosen = self.choice
         return {
-            "neuron": self.neuron.name,
-            "parameters": self.neuron.plain_parameters,
+            "neuron": self.neuron.name if self.chosen else None,
+            "parameters": self.neuron.plain_parameters if self.chosen else None,
             "sites": self.sites,
-            "lambda": self.scale,
+            "imported_quantizers": self.imported,
+            "lambda": self.scale if self.chosen else None,
             "fidelity": None
             if chosen is None
             else {

@@ -19,7 +19,7 @@ from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.frontend import external_files
-from snnc.integer_synapses import integer_synapses
+from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
@@ -100,7 +100,18 @@ def calibrate(
     """
     shard = Shard.parse(shard) if isinstance(shard, str) else shard
     source = CalibrationSource(calibration, statistics, mask_input, shard)
-    return _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+    network = _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
+    _require_open_sites(network)
+    return network
+
+
+def _require_open_sites(network: CalibratedNetwork) -> None:
+    if not network.sited.open_sites:
+        raise CompileError(
+            "every neuron is a quantiser of the network: there is nothing to calibrate or choose",
+            at=network.ann.source or None,
+            help="compile it as it is: snnc compile MODEL -o OUT.onnx",
+        )
 
 
 def _calibrated(
@@ -156,6 +167,7 @@ def compile(
     calibration: a .npz path, an array, a dict of arrays, an iterable of dicts (samples first), or
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
+    A network whose neurons are all quantisers of its own needs no calibration.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
     levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
@@ -190,15 +202,20 @@ def compile(
             require_writable(Path(save_statistics), *sources)
         network = _calibrated(model, source, keep, encode_input, verify, output, watch)
     if save_statistics is not None:
+        _require_open_sites(network)
         network.save_statistics(save_statistics)
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)
+    if synapses == "int8":
+        require_no_quantizers(sited)
     calibrated = network.graph(percentile, watch.graph)
     if timesteps > 1:
         folded = with_scale(calibrated, neuron, scale or 1.0, polarity, timesteps=timesteps)
         require_foldable(calibrated, folded, next(network.calibration.reservoir.batches(1)))
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice = None
+    if scale is None and not sited.open_sites:
+        scale = 1.0
     if scale is None:
         choose = partial(
             choose_scale, ann, calibrated, samples=network.samples, output=output, fidelity=fidelity
@@ -221,15 +238,17 @@ def compile(
             reference = Reference(ann, calibrated, network.samples, output)
             agreement = reference.agreement(Session(spiking).run)
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
-    spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
+    if reservoir.seen:
+        spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
     report = CompileReport(
         neuron=neuron,
         polarity=polarity,
         sites=len(spiking.neurons),
+        imported=len(sited.sites) - len(sited.open_sites),
         scale=scale,
         choice=choice,
         output=output,
-        coverage=coverage_of(sited, next(reservoir.batches(1))),
+        coverage=coverage_of(sited, next(reservoir.batches(1), None)),
         calibration_samples=reservoir.seen,
         warnings=tuple(
             warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron, integer)

@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeAlias
 from snnc.data import Feeds
 from snnc.drives import classify, coverage_macs, shaped_values
 from snnc.errors import CompileError
+from snnc.ir.absorbed import performed
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
 from snnc.ir.ops import (
     LAYOUT,
-    absorbed_rectifier,
     has_uncounted_macs,
     multiplied,
     operands,
@@ -119,7 +119,7 @@ def coverage_of_refused(error: CompileError) -> Coverage:
 
 def _entries(graph: Graph) -> Iterable[Entry]:
     kinds: dict[str, Fate] = {op.outputs[0]: kind for op, kind in classify(graph)}
-    absorbed, flow = _absorbed(graph), Flow(graph)
+    absorbed, flow = performed(graph), Flow(graph)
     for node in graph.nodes:
         if not isinstance(node, Op):
             continue
@@ -164,21 +164,6 @@ def _is_layout(graph: Graph, op: Op) -> bool:
     values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
     floats = any(graph.types[v].is_float for v in values) or bool(multiplied(op))
     return op.op_type in LAYOUT or not floats
-
-
-def _absorbed(graph: Graph) -> set[str]:
-    """Outputs of the rectifiers that neurons perform for all of their readers."""
-    by_rectifier: dict[str, set[str]] = {}
-    for site in graph.sites:
-        found = absorbed_rectifier(graph, site)
-        if found is not None:
-            by_rectifier.setdefault(found.rectifier.outputs[0], set()).add(found.reader)
-    return {
-        value
-        for value, readers in by_rectifier.items()
-        if value not in graph.outputs
-        and all(reader.outputs[0] in readers for reader in graph.readers[value])
-    }
 
 
 def shapes_at(

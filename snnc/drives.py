@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from snnc.ir.coding import spikes_of_sites
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
@@ -21,7 +22,7 @@ def classify(graph: Graph) -> Iterable[tuple[Op, Kind]]:
     On a graph with sites a site counts as the neuron it will become.
     """
     flow = Flow(graph)
-    sites = {site.outputs[0] for site in graph.sites}
+    sites = spikes_of_sites(graph)
     for node in graph.nodes:
         if not isinstance(node, Op) or not multiplied(node):
             continue

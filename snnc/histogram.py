@@ -11,6 +11,7 @@ import numpy as np
 from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
 from snnc.curves import DEFAULT_NEURON, DEFAULT_RECIPE, Recipe, choose
 from snnc.data import Source, samples_of
+from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.node import Array, Neuron, Role, Site, Statistics
@@ -106,6 +107,11 @@ def histogram(
     neuron = neuron_model(neuron)
     place = find_site(network.sited, site)
     name = site_names(network.sited)[place.outputs[0]]
+    if place.role == "quantizer":
+        raise CompileError(
+            f"'{name}' is a quantiser of the network: its levels are not chosen, nor calibrated",
+            help="name a site that is none: snnc check MODEL",
+        )
     samples = samples_of(data, network.ann)
     if scale is None:
         scale = choose(network, neuron, percentile, recipe).scale

@@ -34,7 +34,7 @@ def identity_of(ann: Graph, sited: Graph) -> Identity:
         _structure(ann),
         weights.hexdigest(),
         _structure(sited),
-        tuple(site.inputs[0] for site in sited.sites),
+        tuple(site.inputs[0] for site in sited.open_sites),
     )
 
 

@@ -9,6 +9,7 @@ from snnc.backends.lowering import lower
 from snnc.coverage import shapes_at
 from snnc.data import Feeds
 from snnc.drives import classify, shaped_values
+from snnc.errors import CompileError
 from snnc.ir.composed import PARTS
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Op
@@ -50,6 +51,16 @@ class IntegerSynapses:
             "float": [{"name": layer.name, "why": layer.why} for layer in self.floats],
             "agreement": self.agreement,
         }
+
+
+def require_no_quantizers(graph: Graph) -> None:
+    """Raises CompileError for a network with sites whose quantisers settle its spike counts."""
+    if len(graph.open_sites) < len(graph.sites):
+        raise CompileError(
+            "the network is quantised already: its spike counts and integer weights are its own",
+            at=graph.source or None,
+            help="leave --synapses out, or compile the network from before it was quantised",
+        )
 
 
 def integer_synapses(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -53,7 +52,7 @@ def diagnose(
     run = _Run(pairing, snn, output, list(held.batches(size)))
     together, exact = run.together()
     names, found = site_names(pairing.sited), []
-    for done, site in enumerate(pairing.sited.sites):
+    for done, site in enumerate(pairing.sited.open_sites):
         own, at_output = run.alone(site, exact)
         found.append((site, own, at_output))
         progress("measuring sites", done + 1, len(names))
@@ -86,7 +85,7 @@ class _Run:
 
     def together(self) -> tuple[dict[str, _Error], list[Array]]:
         """Errors of every site and of the output with all sites spiking; the exact outputs."""
-        sites = [site.outputs[0] for site in self._sited.sites]
+        sites = [site.outputs[0] for site in self._sited.open_sites]
         sessions = Session(self._sited, taps=sites), Session(self._snn, taps=sites)
         errors = {value: _Error() for value in (*sites, self._output)}
         exact: list[Array] = []
@@ -121,7 +120,8 @@ def spiking_at(sited: Graph, site: Site, model: NeuronModel, steps: tuple[float,
     def rule(node: Node) -> Replacement | None:
         if node.outputs != site.outputs:
             return None
-        return neuron_at(sited, replace(site, step=steps), model)
+        by_sign = {sign: np.array(step, np.float32) for sign, step in zip("+-", steps, strict=True)}
+        return neuron_at(sited, site, site.inputs[0], model, by_sign)
 
     return sited.rewrite(rule)
 

@@ -73,8 +73,9 @@ def pair(ann: Graph, snn: Graph) -> Pairing:
     """The sites of `ann` that are neurons in `snn`. Raises CompileError if it is not its ANN."""
     everywhere = run_passes(ann, (Normalize(), PlaceSites(encode_input=True)))
     sited = everywhere.rewrite(_as_read_by(snn, everywhere)).pruned()
-    neurons = {_spikes_of(snn, neuron): neuron for neuron in snn.neurons}
-    if neurons.keys() != {site.outputs[0] for site in sited.sites}:
+    known = {site.outputs[0] for site in sited.sites}
+    neurons = {_spikes_of(snn, neuron, known): neuron for neuron in snn.neurons}
+    if neurons.keys() != known:
         raise _unrelated(ann, snn, "its neurons are not at the sites of this network")
     theirs = {node.outputs[0]: node for node in snn.nodes if isinstance(node, Op)}
     for node in sited.nodes:
@@ -100,11 +101,11 @@ def _as_read_by(snn: Graph, sited: Graph) -> Callable[[Node], Replacement | None
     return rule
 
 
-def _spikes_of(snn: Graph, neuron: Neuron) -> str:
-    """The value that layers read: behind a Cast where activations are not float32, and behind the
+def _spikes_of(snn: Graph, neuron: Neuron, known: set[str]) -> str:
+    """The value of a site: behind a Cast where activations are not float32, and behind the
     layout that a neuron was moved in front of when the network was written."""
     value = neuron.outputs[0]
-    while isinstance(reader := snn.only_reader(value), Op):
+    while value not in known and isinstance(reader := snn.only_reader(value), Op):
         if reader.op_type not in PERMUTING | {"Cast"} or reader.inputs[0] != value:
             break
         value = reader.outputs[0]

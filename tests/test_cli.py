@@ -396,7 +396,7 @@ def test_bad_input_gets_one_clear_error(inside: Path, case: str) -> None:
 
 USAGE = {
     "no_command": "bogus",
-    "no_calibration": "compile mlp.onnx",
+    "two_calibrations": "compile mlp.onnx --calibration random --statistics s.npz",
     "samples_and_statistics": "compile mlp.onnx --calibration random --statistics s.npz",
     "save_from_statistics": "compile mlp.onnx --statistics s.npz --save-statistics t.npz",
     "save_over_model": "compile mlp.onnx --calibration random -o a --save-statistics ./a",

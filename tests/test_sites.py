@@ -413,7 +413,10 @@ PROBABILITIES = {
         " p = Where(nan, none, a)"
     ),
     "masked": "a = Softmax(s) above = Greater(s, zero) m = Cast<to = 1>(above) p = Mul(a, m)",
-    "quantised": "a = Softmax(s) i = QuantizeLinear(a, half) p = DequantizeLinear(i, half)",
+    "quantised": (
+        "a = Softmax(s) step = ReduceMax<keepdims = 0>(a) i = QuantizeLinear(a, step)"
+        " p = DequantizeLinear(i, step)"
+    ),
     "sliced": "a = Softmax(s) p = Slice(a, zeroth, most, first)",
     "two guards": (
         "a = Softmax(s) nan = IsNaN(a) d = Where(nan, zero, a) c = Identity(d)"

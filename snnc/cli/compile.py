@@ -12,7 +12,7 @@ from snnc.cli.options import (
     keep_option,
     neuron_of,
     neuron_options,
-    require_one_of,
+    require_at_most_one_of,
     samples_from,
     scale_options,
     site_options,
@@ -106,11 +106,12 @@ def compile_command(
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     spiking_neuron = neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
-    require_one_of(calibration, statistics)
-    inputs = (model, Path(calibration or str(statistics)), *external_files(model))
+    require_at_most_one_of(calibration, statistics)
+    seen = [Path(file) for file in (calibration, statistics) if file is not None]
+    inputs = (model, *seen, *external_files(model))
     require_writable(out, *inputs)
     if save_statistics is not None:
-        if statistics is not None or save_statistics.resolve() == out.resolve():
+        if calibration is None or save_statistics.resolve() == out.resolve():
             raise click.UsageError("--save-statistics needs --calibration and a file of its own")
         require_writable(save_statistics, *inputs)
 
@@ -155,10 +156,18 @@ def compile_command(
             f"on {report.choice.samples} calibration samples"
         )
     )
-    rows = [
-        ("neuron", f"{_described(report.neuron, report.polarity)}, {report.sites} layers"),
-        *([("timesteps", str(timesteps))] if timesteps > 1 else []),
-        ("lambda", f"{report.scale:.4g} ({found})"),
+    rows = []
+    if report.chosen:
+        layers = report.sites - report.imported
+        rows += [
+            ("neuron", f"{_described(report.neuron, report.polarity)}, {layers} layers"),
+            ("lambda", f"{report.scale:.4g} ({found})"),
+        ]
+    if report.imported:
+        rows.append(("neuron", f"aif (imported quantisers), {report.imported} layers"))
+    if timesteps > 1:
+        rows.append(("timesteps", str(timesteps)))
+    rows += [
         *_coverage_rows(report.coverage),
         *_integer_rows(report.integer),
         *_verified_rows(verify),

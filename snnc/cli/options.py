@@ -125,10 +125,20 @@ statistics_option = click.option(
 )
 
 
+_ONE_OF = "pass either --calibration F.npz or --statistics S.npz"
+
+
 def require_one_of(calibration: str | None, statistics: Path | None) -> None:
     """A usage error unless there are either samples or statistics."""
-    if (calibration is None) == (statistics is None):
-        raise click.UsageError("pass either --calibration F.npz or --statistics S.npz")
+    if calibration is None and statistics is None:
+        raise click.UsageError(_ONE_OF)
+    require_at_most_one_of(calibration, statistics)
+
+
+def require_at_most_one_of(calibration: str | None, statistics: Path | None) -> None:
+    """A usage error where there are both; a quantised network may need neither."""
+    if calibration is not None and statistics is not None:
+        raise click.UsageError(_ONE_OF)
 
 
 def samples_from(calibration: str | None) -> str | Path | None:

@@ -18,15 +18,18 @@ from snnc.frontend.legal import refuse, refuse_damaged, refuse_sequences, sort_n
 from snnc.frontend.naming import name_nodes, stored_locs
 from snnc.frontend.onnx_errors import refusals_of_onnx
 from snnc.frontend.opset import to_opset
-from snnc.frontend.raising import raise_operations
+from snnc.frontend.pooling import split_average_pools
+from snnc.frontend.qonnx import write_out_quantizers
+from snnc.frontend.raising import raise_operations, show_weights
 from snnc.frontend.read import read, without_weights
 from snnc.frontend.sequences import take_sequences_apart
+from snnc.ir.coding import with_spikes
 from snnc.ir.composed import composed
 from snnc.ir.functions import FUNCTIONS
 from snnc.ir.graph import DOMAIN, Graph, Stage
-from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Node, Op
+from snnc.ir.node import Array, Attribute, Loc, Node, Op
 from snnc.ir.parse import make_node
-from snnc.ir.verify import SPIKE_KEEPING, verify
+from snnc.ir.verify import verify
 from snnc.runtime import output_types
 from snnc.shapes import to_type, typed_values
 
@@ -51,6 +54,7 @@ def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
     locs = stored_locs(skeleton, source)
     skeleton = inline_functions(skeleton, source, locs)
     take_sequences_apart(skeleton)
+    write_out_quantizers(skeleton, weights, source, locs)
     with refusals_of_onnx(source):
         subgraphs = take_out_subgraphs(skeleton)
     refuse(skeleton, source)
@@ -58,6 +62,7 @@ def _graph(proto: ModelProto, source: str, within: str = "") -> Graph:
     skeleton = expand_operations(skeleton, source, locs)
     with refusals_of_onnx(source):
         subgraphs |= take_out_subgraphs(skeleton)
+    split_average_pools(skeleton, locs)
     skeleton = to_opset(skeleton, source)
     refuse_sequences(skeleton, source)
     graph = _build(skeleton, weights, locs, source)
@@ -98,24 +103,14 @@ def _build(
         },
         source=source,
     ).pruned()
-    return _coded(raise_operations(graph))
+    return _coded(show_weights(raise_operations(graph)))
 
 
 def _coded(graph: Graph) -> Graph:
     """The graph with its stage, and types that say which values are spikes."""
-    spikes: set[str] = set()
-    for node in graph.nodes:
-        if isinstance(node, Neuron) or (
-            isinstance(node, Op) and node.op_type in SPIKE_KEEPING and node.inputs[0] in spikes
-        ):
-            spikes.update(filter(None, node.outputs))
-    types = {
-        name: replace(kind, coding=Coding.SPIKE) if name in spikes else kind
-        for name, kind in graph.types.items()
-    }
     stage = Stage.SPIKING if graph.neurons else Stage.ANN
     timesteps = max((neuron.timesteps for neuron in graph.neurons), default=1)
-    return replace(graph, types=types, stage=stage, timesteps=timesteps)
+    return replace(with_spikes(graph), stage=stage, timesteps=timesteps)
 
 
 def _typed(graph: Graph) -> Graph:

@@ -31,7 +31,8 @@ class Flow:
     @cached_property
     def raw(self) -> frozenset[str]:
         """Values reached from an input through layout, padding, interpolation or constant affine
-        operations only; integers, such as positions, through retyping and layout (spec 2.5)."""
+        operations only (scaling integers is one); integers, such as positions, through retyping
+        and layout (spec 2.5)."""
         raw = set(self._graph.inputs)
         for node in self._graph.nodes:
             if isinstance(node, Op) and self._stays_raw(node, raw):
@@ -51,6 +52,9 @@ class Flow:
 
     def _affine_operand(self, op: Op) -> str | None:
         """The one activation of an operation that is affine in it with constant coefficients."""
+        if op.op_type == "DequantizeLinear":
+            constant = all(v in self._graph.consts for v in op.inputs[1:] if v)
+            return op.inputs[0] if constant else None
         computed = [v for v in op.inputs if v and v not in self._graph.consts]
         if op.op_type not in AFFINE or len(computed) != 1:
             return None

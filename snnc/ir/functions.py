@@ -197,7 +197,17 @@ _GELU = Function(
         y = Mul (halved, low)""",
 )
 
-FUNCTIONS = {"Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)")} | {
-    name: Function(name, ("x",), body) for name, body in BODIES.items()
+_WEIGHTS = """whole = Cast <to = 1> (w)
+               zero_real = Cast <to = 1> (zero)
+               shifted = Sub (whole, zero_real)
+               y = Mul (shifted, scale)"""
+
+FUNCTIONS = {
+    "Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)"),
+    "IntegerWeights": Function("IntegerWeights", ("w", "scale", "zero"), _WEIGHTS),
+    **{name: Function(name, ("x",), body) for name, body in BODIES.items()},
 }
 """Operations that are not composed; Silu is an ONNX operation only from opset 24 (Swish)."""
+
+INTEGER_WEIGHTS = f"{DOMAIN}.IntegerWeights"
+"""DequantizeLinear of constants in an artifact; scale and zero point in broadcast shape."""

@@ -120,6 +120,11 @@ class Graph:
         return tuple(node for node in self.nodes if isinstance(node, Site))
 
     @property
+    def open_sites(self) -> tuple[Site, ...]:
+        """The sites whose neuron is chosen: all that are no quantiser of the network."""
+        return tuple(site for site in self.sites if site.role != "quantizer")
+
+    @property
     def neurons(self) -> tuple[Neuron, ...]:
         return tuple(node for node in self.nodes if isinstance(node, Neuron))
 

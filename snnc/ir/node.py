@@ -148,7 +148,7 @@ class Op:
     __hash__ = None  # type: ignore[assignment]
 
 
-Role: TypeAlias = Literal["activation", "product", "softmax"]
+Role: TypeAlias = Literal["activation", "product", "softmax", "quantizer"]
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ class Site:
     """Where a neuron will live: the value entering a multiplication. Executes as identity.
 
     role: 'activation' for the input of a weighted layer, 'product' for an operand of an
-    activation x activation product, 'softmax' for attention probabilities.
+    activation x activation product, 'softmax' for attention probabilities, 'quantizer' for what a
+    quantiser of the network hands on: that settles its neuron, without statistics or step.
     step: base threshold of the positive and the negative branch, 0.0 for a dead branch.
     """
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from snnc.ir.graph import Graph
-from snnc.ir.node import Op, Site
+from snnc.ir.node import Op
 from snnc.ir.weights import is_weight
 
 ONNX_TYPE = {
@@ -131,9 +129,13 @@ _WHY = {
         "com.microsoft.GroupQueryAttention com.microsoft.DecoderMaskedMultiHeadAttention "
         "com.microsoft.SparseAttention"
     ),
+    "quantiser that no neuron performs: see docs/quantized.md": (
+        "QuantizeLinear DequantizeLinear DynamicQuantizeLinear com.microsoft.QuantizeLinear "
+        "com.microsoft.DequantizeLinear"
+    ),
     "quantised operator: its weights stay as they are": (
-        "MatMulInteger ConvInteger QLinearMatMul QLinearConv QuantizeLinear DequantizeLinear "
-        "DynamicQuantizeLinear com.microsoft.MatMulNBits com.microsoft.DynamicQuantizeMatMul "
+        "MatMulInteger ConvInteger QLinearMatMul QLinearConv com.microsoft.MatMulNBits "
+        "com.microsoft.DynamicQuantizeMatMul "
         "com.microsoft.MatMulIntegerToFloat com.microsoft.QGemm com.microsoft.QLinearConv "
         "com.microsoft.QAttention"
     ),
@@ -189,29 +191,3 @@ def rectifier_bound(graph: Graph, op: Op) -> float | None:
         return float("inf")
     bound = graph.scalar(op.inputs[2])
     return bound if bound is not None and bound > 0 else None
-
-
-@dataclass(frozen=True)
-class Absorbed:
-    """A ReLU that a site's neuron performs itself.
-
-    reader: first result of the node that will read the rectifier's input instead of its output;
-    bound: upper bound of the rectifier.
-    """
-
-    rectifier: Op
-    reader: str
-    bound: float
-
-
-def absorbed_rectifier(graph: Graph, site: Site) -> Absorbed | None:
-    """The ReLU or Clip from 0 that feeds `site`, directly or through layout that only it reads."""
-    value, reader = site.inputs[0], site.outputs[0]
-    while (op := graph.op(value)) is not None:
-        bound = rectifier_bound(graph, op)
-        if bound is not None:
-            return Absorbed(op, reader, bound)
-        if op.op_type not in PERMUTING or graph.only_reader(value) is None:
-            return None
-        value, reader = op.inputs[0], op.outputs[0]
-    return None

@@ -8,14 +8,12 @@ from typing import get_args
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.coding import SPIKE_KEEPING
 from snnc.ir.composed import composed
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Body, Coding, Neuron, Node, Op, Role, Site
-from snnc.ir.ops import SHAPE_ONLY
+from snnc.ir.quantizer import imported
 from snnc.ir.time import forms
-
-SPIKE_KEEPING = SHAPE_ONLY | {"Pad", "Cast", "DequantizeLinear"}
-"""Operations whose result is still threshold x integer count (or a count) when their input is."""
 
 
 def verify(graph: Graph, stage: Stage) -> None:
@@ -101,9 +99,12 @@ def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
         raise graph.error(f"a site has no role '{site.role}'", site)
     if stage in (Stage.ANN, Stage.SPIKING):
         raise graph.error(f"a site has no place at stage {stage.name}", site)
-    if (site.statistics is not None) != (stage >= Stage.CALIBRATED):
+    chosen = site.role != "quantizer"
+    if not chosen and imported(graph, site) is None:
+        raise graph.error("the site stands behind no quantiser", site)
+    if (site.statistics is not None) != (chosen and stage >= Stage.CALIBRATED):
         raise graph.error(f"statistics do not belong to stage {stage.name}", site)
-    if (site.step is not None) != (stage >= Stage.THRESHOLDED):
+    if (site.step is not None) != (chosen and stage >= Stage.THRESHOLDED):
         raise graph.error(f"thresholds do not belong to stage {stage.name}", site)
     for step in site.step or ():
         if not (math.isfinite(step) and step >= 0):

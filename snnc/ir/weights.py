@@ -1,8 +1,12 @@
-"""Constant weights: arrays, or 8-bit integers that a DequantizeLinear scales."""
+"""Constant weights: arrays, or integers that a DequantizeLinear scales.
+
+Weights of integer synapses are int8 without a zero point; those that a trained network came with
+have one, and are computed with as the numbers that they stand for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,8 +64,48 @@ def quantized(graph: Graph, value: str) -> Quantized | None:
 
 def weight(graph: Graph, value: str) -> Array | None:
     """The weights that a value holds; None if they are computed or of another form."""
-    found = quantized(graph, value)
-    return graph.consts.get(value) if found is None else found.array
+    op = graph.op(value, "DequantizeLinear")
+    if op is None or not is_weight(graph, value):
+        return graph.consts.get(value)
+    integers, scale = graph.consts[op.inputs[0]], graph.consts[op.inputs[1]]
+    shape = scale_shape(integers.ndim, op, scale)
+    if shape is None:
+        return None
+    whole = integers.astype(np.int64)
+    if any(op.inputs[2:]):
+        whole = whole - graph.consts[op.inputs[2]].astype(np.int64).reshape(shape)
+    return np.asarray(whole.astype(np.float32) * scale.reshape(shape))
+
+
+def scale_shape(rank: int, op: Op, scale: Array) -> tuple[int, ...] | None:
+    """The shape in which the scale of a DequantizeLinear broadcasts against integers of that rank;
+    None for another form of scale."""
+    axis = op.integer("axis", 1)
+    if scale.dtype != np.float32 or scale.ndim > 1 or op.integer("block_size", 0):
+        return None
+    if scale.size == 1:
+        return ()
+    return (-1, *[1] * (rank - 1 - axis % rank)) if -rank <= axis < rank else None
+
+
+def imported_weights(graph: Graph) -> tuple[Op, ...]:
+    """The operations that scale the integer weights of a quantised network."""
+    return tuple(
+        node
+        for node in graph.nodes
+        if isinstance(node, Op)
+        and node.op_type == "DequantizeLinear"
+        and any(node.inputs[2:])
+        and all(v in graph.consts for v in node.inputs)
+    )
+
+
+def with_plain_weights(graph: Graph) -> Graph:
+    """The graph with the integer weights that it was imported with as numbers."""
+    arrays = {op.outputs[0]: weight(graph, op.outputs[0]) for op in imported_weights(graph)}
+    plain = {name: array for name, array in arrays.items() if array is not None}
+    nodes = tuple(node for node in graph.nodes if node.outputs[0] not in plain)
+    return replace(graph, nodes=nodes, consts={**graph.consts, **plain}).pruned()
 
 
 def quantized_layers(graph: Graph) -> tuple[Op, ...]:

@@ -13,6 +13,9 @@ from snnc.ir.node import Array, Sides
 from snnc.neurons.bodies import CAPPED, CONSTANTS, FIRE, sides_of_steps
 from snnc.neurons.uniform import GRAINS, HIGHEST, UniformNeuron, whole
 
+WIDEST = 2**16
+"""Largest spike count of `half-even`, which needs no grains: as far as 16 bits reach."""
+
 
 @dataclass(frozen=True)
 class AIF(UniformNeuron):
@@ -38,11 +41,12 @@ class AIF(UniformNeuron):
 
     def __post_init__(self) -> None:
         self._check()
-        self._check_size("L", self.L)
-        self._check_size("n_max", self.n_max, least=0)
-        if isinstance(self.n_min, bool) or not -HIGHEST <= self.n_min <= 0:
+        most = HIGHEST if self.rounding == "half-up" else WIDEST
+        self._check_size("L", self.L, most=most)
+        self._check_size("n_max", self.n_max, least=0, most=most)
+        if isinstance(self.n_min, bool) or not -most <= self.n_min <= 0:
             raise CompileError(
-                f"aif: n_min must be an integer from {-HIGHEST} to 0, not {self.n_min!r}"
+                f"aif: n_min must be an integer from {-most} to 0, not {self.n_min!r}"
             )
         if self.n_min == self.n_max:
             raise CompileError("aif: with n_min = n_max = 0 it never fires", help="raise n_max")

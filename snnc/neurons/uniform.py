@@ -69,11 +69,11 @@ class UniformNeuron(NeuronModel):
         if not self.bound > 0:
             raise CompileError(f"{self.name}: bound must be positive, not {self.bound}")
 
-    def _check_size(self, key: str, size: int, least: int = 1) -> None:
+    def _check_size(self, key: str, size: int, least: int = 1, most: int = HIGHEST) -> None:
         whole = isinstance(size, int) and not isinstance(size, bool)
-        if not whole or not least <= size <= HIGHEST:
+        if not whole or not least <= size <= most:
             raise CompileError(
-                f"{self.name}: {key} must be an integer from {least} to {HIGHEST}, not {size!r}"
+                f"{self.name}: {key} must be an integer from {least} to {most}, not {size!r}"
             )
 
     def count(

@@ -29,7 +29,7 @@ class Calibrate:
 
     def __call__(self, graph: Graph) -> Graph:
         def rule(node: Node) -> Replacement | None:
-            if not isinstance(node, Site):
+            if not isinstance(node, Site) or node.role == "quantizer":
                 return None
             accumulator = self.calibration.accumulators[node.inputs[0]]
             if not accumulator.count:

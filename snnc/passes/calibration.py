@@ -67,10 +67,10 @@ def observe(
     shard: run this share of the samples only. progress: told how many samples are done. Raises
     CompileError for values that are not finite.
     """
-    values = tuple(site.inputs[0] for site in graph.sites)
+    values = tuple(site.inputs[0] for site in graph.open_sites)
     session = Session(graph, taps=values)
     accumulators = {value: Accumulator() for value in values}
-    site_of = {site.inputs[0]: site for site in graph.sites}
+    site_of = {site.inputs[0]: site for site in graph.open_sites}
     masking: Masking | None = None
     reservoir = Reservoir(samples.single, samples.splittable)
     deal = Deal(samples, shard, batch_size(graph, values))

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.coding import with_spikes
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.node import Array, Attribute, Dim, Loc, Neuron, Node, Op, Type, real
+from snnc.ir.node import Array, Attribute, Coding, Dim, Loc, Neuron, Node, Op, Type, real
 from snnc.ir.ops import ONNX_TYPE, POINTWISE, SYNAPTIC
 from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, is_affine
 from snnc.runtime import Session
@@ -83,7 +84,8 @@ class _Folding:
             consts=self._consts,
             timesteps=self._timesteps,
         )
-        return folded.pruned()
+        plain = {name: replace(t, coding=Coding.REAL) for name, t in folded.types.items()}
+        return with_spikes(replace(folded, types=plain)).pruned()
 
     def _inner(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self._outer.get(name, name) for name in names)

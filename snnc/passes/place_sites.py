@@ -1,18 +1,23 @@
-"""PlaceSites: a site on every activation that enters a multiplication."""
+"""PlaceSites: a site behind every quantiser, and on what else enters a multiplication."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import reduce
+from operator import or_
 from typing import ClassVar
 
 import numpy as np
 
 from snnc.errors import CompileError, unknown_name
+from snnc.ir.coding import SPIKE_KEEPING, carriers
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
 from snnc.ir.ops import SHAPE_ONLY, activations, has_uncounted_macs, operands
+from snnc.ir.quantizer import Quantizer, quantizer
 
 _HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
 
@@ -21,6 +26,7 @@ _HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"
 class PlaceSites:
     """One site a tensor serves all the multiplying readers of it; other readers keep the tensor.
 
+    A site behind a quantiser of the network serves all of its readers but those that are kept.
     keep: patterns of original node names whose operations stay analog. encode_input: also encode
     the raw input of direct-coded layers (spec 2.5).
     """
@@ -35,11 +41,18 @@ class PlaceSites:
     def __call__(self, graph: Graph) -> Graph:
         self._check_patterns(graph)
         flow = Flow(graph)
-        sited = self._sited_operands(graph, flow)
+        quantizers = self._quantizers(graph, flow)
+        sited = self._sited_operands(graph, flow, quantizers)
         site_of = {value: graph.fresh(f"{value}.spikes") for value in sited}
+        plain = {value: graph.fresh(f"{value}.dequantized") for value in quantizers}
         placed: set[str] = set()
 
         def rule(node: Node) -> Replacement | None:
+            if node.outputs[0] in quantizers and isinstance(node, Op):
+                return _behind(graph, node, plain[node.outputs[0]], quantizers[node.outputs[0]])
+            if isinstance(node, Op) and operands(node) and self._is_kept(node):
+                inputs = tuple(plain.get(v, v) for v in node.inputs)
+                return Replacement((replace(node, inputs=inputs),))
             mine = (
                 [v for v in operands(node) if node in sited.get(v, [])]
                 if (isinstance(node, Op))
@@ -60,9 +73,12 @@ class PlaceSites:
 
         return replace(graph.rewrite(rule), stage=Stage.SITED)
 
-    def _sited_operands(self, graph: Graph, flow: Flow) -> dict[str, list[Op]]:
+    def _sited_operands(
+        self, graph: Graph, flow: Flow, quantizers: Mapping[str, Quantizer]
+    ) -> dict[str, list[Op]]:
         """Every value that needs a neuron, with the multiplying readers that neuron serves."""
         found: dict[str, list[Op]] = {}
+        spikes = carriers(graph, {value: not q.step.ndim for value, q in quantizers.items()})
         for node in graph.nodes:
             if not isinstance(node, Op):
                 continue
@@ -73,8 +89,19 @@ class PlaceSites:
             if not direct and not flow.is_constant(node):
                 values = (v for v in activations(graph, node) if v in flow.data)
                 for value in dict.fromkeys(values):
-                    if graph.types[value].is_float:
+                    if graph.types[value].is_float and value not in spikes:
                         found.setdefault(value, []).append(node)
+        return found
+
+    def _quantizers(self, graph: Graph, flow: Flow) -> dict[str, Quantizer]:
+        """The quantisers of activations, by their results; without those whose spikes a kept layer
+        would read behind layout."""
+        every = {value: quantizer(graph, value) for value in graph.producer}
+        found = {v: q for v, q in every.items() if q is not None and q.x in flow.data}
+        for node in graph.nodes:
+            if isinstance(node, Op) and self._is_kept(node):
+                for value in operands(node):
+                    found.pop(_behind_layout(graph, value), None)
         return found
 
     def _is_kept(self, op: Op) -> bool:
@@ -99,6 +126,22 @@ class PlaceSites:
                 )
             message = unknown_name("node in --keep", pattern, everything).message
             raise CompileError(message, help="node names: snnc inspect MODEL")
+
+
+def _behind_layout(graph: Graph, value: str) -> str:
+    """What is moved or selected to become `value`; '' for a value that is computed."""
+    source = ""
+    while (op := graph.op(value, *SPIKE_KEEPING - {"DequantizeLinear"})) is not None:
+        source = value = op.inputs[0]
+    return source
+
+
+def _behind(graph: Graph, last: Op, plain: str, found: Quantizer) -> Replacement:
+    """A quantiser, its result under the name `plain`, and the site that takes the name over."""
+    loc = reduce(or_, (op.loc for op in found.nodes))
+    site = Site(last.outputs, (plain,), loc, "quantizer")
+    kind = graph.types[last.outputs[0]]
+    return Replacement((replace(last, outputs=(plain,)), site), {plain: kind})
 
 
 def nothing_to_convert(graph: Graph, keep: tuple[str, ...]) -> CompileError | None:

@@ -11,6 +11,7 @@ import numpy as np
 from snnc.data import Samples
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Array, Node, Op, real
+from snnc.ir.weights import with_plain_weights
 from snnc.passes.integer_weights import IntegerWeights, Source, integer_layers
 from snnc.passes.rounding import nearest, sequential
 from snnc.runtime import Session, batch_size, shape_name
@@ -46,6 +47,7 @@ class QuantizeSynapses:
     after: ClassVar[Stage] = Stage.SPIKING
 
     def __call__(self, graph: Graph) -> Graph:
+        graph = with_plain_weights(graph)
         layers: dict[Key, list[IntegerWeights]] = {}
         for _, found in integer_layers(graph):
             if isinstance(found, IntegerWeights):

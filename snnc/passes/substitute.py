@@ -1,21 +1,29 @@
-"""Substitute: every site becomes a layer of neurons; a ReLU before it becomes part of it."""
+"""Substitute: every site becomes a layer of neurons; a ReLU before it becomes part of it.
+
+A site behind a quantiser becomes neurons that decide as it does, whatever the model of the others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from snnc.ir.absorbed import Absorbed, absorbed_rectifier
+from snnc.ir.coding import with_spikes
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Synapses
-from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site, sides_of
-from snnc.ir.ops import ONNX_TYPE, Absorbed, absorbed_rectifier
+from snnc.ir.node import Array, Coding, Loc, Neuron, Node, Op, Site, sides_of
+from snnc.ir.ops import ONNX_TYPE
+from snnc.ir.quantizer import Quantizer, imported
+from snnc.neurons.aif import AIF
 
 
 @dataclass(frozen=True)
 class Substitute:
-    """Sites with thresholds -> neurons of the given model.
+    """Sites with thresholds -> neurons of the given model; quantisers -> neurons of their own.
 
     timesteps: how many the network will have.
     """
@@ -34,16 +42,29 @@ class Substitute:
 
         def rule(node: Node) -> Replacement | None:
             name = node.outputs[0]
-            if name in rewired:
-                node = replace(node, inputs=(rewired[name], *node.inputs[1:]))
             if isinstance(node, Site):
-                found, model = absorbed[name], self._model(node)
-                if found is not None and self.timesteps == 1:
-                    model = model.bounded(found.bound)
-                return neuron_at(graph, node, model)
-            return Replacement((node,)) if name in rewired else None
+                return self._neuron(graph, node, absorbed[name])
+            if name not in rewired:
+                return None
+            return Replacement((replace(node, inputs=(rewired[name], *node.inputs[1:])),))
 
-        return replace(graph.rewrite(rule), stage=Stage.SPIKING)
+        return replace(with_spikes(graph.rewrite(rule)), stage=Stage.SPIKING)
+
+    def _neuron(self, graph: Graph, site: Site, rectified: Absorbed | None) -> Replacement:
+        """The neuron of a site, which reads what the rectifier read if that feeds it directly."""
+        found = imported(graph, site)
+        x = site.inputs[0] if found is None else found.x
+        if rectified is not None and rectified.reader == site.outputs[0]:
+            x = rectified.rectifier.inputs[0]
+        if found is not None:
+            model, steps = _of_quantizer(found, rectified is not None)
+        else:
+            positive, negative = site.step or (0.0, 0.0)
+            model = self._model(site)
+            steps = {"+": np.array(positive, np.float32), "-": np.array(negative, np.float32)}
+        if rectified is not None and self.timesteps == 1:
+            model = model.bounded(rectified.bound)
+        return neuron_at(graph, site, x, model, steps)
 
     def _model(self, site: Site) -> NeuronModel:
         positive, negative = site.step or (0.0, 0.0)
@@ -58,14 +79,28 @@ class Substitute:
         return found if self._model(site).top * positive <= found.bound else None
 
 
-def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:
-    """The neuron in place of a site with steps, between casts where values are not float32."""
-    out, x = site.outputs[0], site.inputs[0]
+def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[NeuronModel, dict[str, Array]]:
+    """The neuron that decides as a quantiser (spec 0.6), and its step for each sign it fires."""
+    lowest, highest = 0 if rectified else found.lowest, found.highest
+    model = AIF(L=max(highest, -lowest), n_min=lowest, n_max=highest, rounding="half-even")
+    return model, {sign: found.step for sign, top in (("+", highest), ("-", lowest)) if top}
+
+
+def neuron_at(
+    graph: Graph, site: Site, x: str, model: NeuronModel, steps: Mapping[str, Array]
+) -> Replacement:
+    """The neuron in place of a site, between casts where values are not float32.
+
+    steps: by sign; of 0 or absent for a branch that never fires.
+    """
+    out = site.outputs[0]
     names, consts = [], {}
-    for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
-        names.append(graph.fresh(f"{out}.step{sign}") if step else "")
-        if step:
-            consts[names[-1]] = np.array(step, np.float32)
+    for sign in "+-":
+        step = steps.get(sign)
+        alive = step is not None and bool(step.any())
+        names.append(graph.fresh(f"{out}.step{sign}") if alive else "")
+        if alive and step is not None:
+            consts[names[-1]] = step
     kind = replace(graph.types[out], coding=Coding.SPIKE)
     if kind.dtype == "float32":
         neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)

@@ -11,6 +11,7 @@ from snnc.backends.lowering.batches import name_batches
 from snnc.backends.lowering.float_layers import skip_silent_rows
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
+from snnc.backends.lowering.imported_weights import hide_weights
 from snnc.backends.lowering.integer import float_weights, to_integers
 from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.ir.graph import Graph, Stage
@@ -24,18 +25,22 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     name_batches,
     fuse_behind_drives,
     skip_silent_rows,
+    hide_weights,
 )
 """In this order; each computes the same as what it was given, to float rounding."""
 
+OVER_TIME = (hide_weights,)
+"""Those for graphs of several timesteps."""
+
 
 def lower(graph: Graph) -> Graph:
-    """The spiking graph as the artifact holds it; others, and over several timesteps, as they are.
+    """The spiking graph as the artifact holds it; a graph of another stage as it is.
 
     Raises CompileError where integer layers read spikes whose counts do not fit 8 bits.
     """
-    if graph.stage is not Stage.SPIKING or graph.timesteps > 1:
+    if graph.stage is not Stage.SPIKING:
         return graph
-    for rule in RULES:
+    for rule in RULES if graph.timesteps == 1 else OVER_TIME:
         graph = rule(graph)
         verify(graph, Stage.SPIKING)
     return graph

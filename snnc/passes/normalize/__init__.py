@@ -20,6 +20,7 @@ from snnc.passes.normalize.hard import recognise_hard_functions
 from snnc.passes.normalize.identity import drop_identities
 from snnc.passes.normalize.layer_norm import recognise_layer_norm
 from snnc.passes.normalize.padding import merge_padding
+from snnc.passes.normalize.quantizers import join_quantizers
 from snnc.passes.normalize.rectifier import recognise_rectifiers
 from snnc.passes.normalize.shape_reads import read_shapes_early
 from snnc.passes.normalize.silu import recognise_silu
@@ -28,6 +29,7 @@ from snnc.shapes import infer_types
 
 RULES: tuple[Callable[[Graph], Graph], ...] = (
     spell_out_fused,
+    join_quantizers,
     fold_constants,
     take_branches,
     infer_types,

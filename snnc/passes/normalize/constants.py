@@ -9,7 +9,11 @@ import numpy as np
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
 from snnc.ir.ops import ONNX_TYPE, RANDOM
+from snnc.passes.normalize.quantizers import holds_weights
 from snnc.runtime import evaluate_constants
+
+_NO_NUMPY = ("int4", "uint4")
+"""Types that onnxruntime takes and computes, but does not hand out."""
 
 LARGEST = 2**26
 """Results with more elements than this stay computed: folding must not blow up the file."""
@@ -21,13 +25,16 @@ def fold_constants(graph: Graph) -> Graph:
     known = set(graph.consts)
     folded: list[Node] = []
     for node in graph.nodes:
-        if _is_foldable(graph, node) and all(v in known for v in node.inputs if v):
+        foldable = _is_foldable(graph, node) and not _waits(graph, node)
+        if foldable and all(v in known for v in node.inputs if v):
             folded.append(node)
             known.update(node.outputs)
-    if not folded:
-        return graph
     inside = {id(node) for node in folded}
-    produced = [v for node in folded for v in node.outputs if v]
+    inside -= {id(op) for op in folded if _stays(graph, op, inside)}
+    folded = [op for op in folded if id(op) in inside or inside & _readers(graph, op)]
+    if not inside:
+        return graph
+    produced = [v for node in folded if id(node) in inside for v in node.outputs if v]
     wanted = tuple(
         v
         for v in produced
@@ -40,6 +47,29 @@ def fold_constants(graph: Graph) -> Graph:
         nodes=tuple(node for node in graph.nodes if id(node) not in inside),
         consts={**graph.consts, **{v: values[v] for v in wanted}},
     ).pruned()
+
+
+def _stays(graph: Graph, node: Node, folded: set[int]) -> bool:
+    """Whether a node scales integers for a layer: quantised weights stay integers."""
+    if not holds_weights(graph, node) or folded >= _readers(graph, node):
+        return False
+    integers = node.inputs[0]
+    return integers in graph.consts or graph.types[integers].dtype not in _NO_NUMPY
+
+
+def _waits(graph: Graph, node: Node) -> bool:
+    """Whether a node transposes quantised weights whose integers will be known after this."""
+    if not isinstance(node, Op) or node.op_type != "Transpose":
+        return False
+    scaled = graph.op(node.inputs[0])
+    if scaled is None or not holds_weights(graph, scaled):
+        return False
+    integers = scaled.inputs[0]
+    return integers in graph.types and graph.types[integers].dtype not in _NO_NUMPY
+
+
+def _readers(graph: Graph, node: Node) -> set[int]:
+    return {id(reader) for value in node.outputs for reader in graph.readers.get(value, ())}
 
 
 def _known_cast(graph: Graph, node: Node) -> Replacement | None:
