@@ -105,10 +105,13 @@ int32_t initial_grains(const NodeInfo& info) {
   return static_cast<int32_t>(grains);
 }
 
+// Where inputs are divided there are no grains, and so twice as many counts.
+int64_t most_counts(const NeuronName& name) { return name.half_even ? 2 * kMaxCount : kMaxCount; }
+
 int64_t highest_count(const NeuronName& name, const NodeInfo& info) {
   if (name.family == NeuronFamily::kIntegrateFire) return 1;
   return name.family == NeuronFamily::kMultiThreshold ? ranged(info, "N", 1, kMaxCount)
-                                                      : ranged(info, "n_max", 0, kMaxCount);
+                                                      : ranged(info, "n_max", 0, most_counts(name));
 }
 
 // Counts one threshold apart, from lowest to highest. The sign of a count is that of its input, so
@@ -116,7 +119,7 @@ int64_t highest_count(const NeuronName& name, const NodeInfo& info) {
 void decide_thresholds(const NeuronName& name, const NodeInfo& info, bool counts, Decision& d) {
   const bool augmented = name.family == NeuronFamily::kAugmented;
   const int64_t highest = highest_count(name, info);
-  const int64_t lowest = augmented ? -ranged(info, "n_min", -kMaxCount, 0) : 0;
+  const int64_t lowest = augmented ? -ranged(info, "n_min", -most_counts(name), 0) : 0;
   if (counts)
     check_byte(name, name.negative() ? std::max(highest, lowest) : highest, info);
   const float charge = augmented ? kGrains / 2 : initial_grains(info);

@@ -143,8 +143,8 @@ void telescope(const TimeKernels& kernels, const float* x, float* y, size_t n,
 std::unique_ptr<Operation> operation(const std::string& name, std::vector<Input> inputs,
                                      Operation::Maker make) {
   return std::make_unique<Operation>(
-      name, std::move(inputs), ort::kFloat32, std::move(make),
-      [](Inference& inference) { inference.output(inference.input(0), ort::kFloat32); }, 0);
+      name, std::move(inputs), std::vector<ort::ElementType>{ort::kFloat32}, std::move(make),
+      [](Inference& inference) { inference.output(inference.input(0), {ort::kFloat32}); }, 0);
 }
 
 template <void (*Apply)(const TimeKernels&, const float*, float*, size_t, const Timesteps&)>
