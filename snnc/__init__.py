@@ -3,7 +3,7 @@
 from snnc.calibrated import CalibratedNetwork
 from snnc.compile_report import CompileReport
 from snnc.compiler import SpikingNetwork, Watch, calibrate, compile
-from snnc.curves import Point, Recipe, Study, ablation, lambda_curve, percentile_curve
+from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError
 from snnc.energy import Energy
@@ -27,6 +27,7 @@ from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
 from snnc.statistics import merge_statistics
+from snnc.studies import Point, Recipe, Study
 from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"
@@ -74,5 +75,6 @@ __all__ = [
     "run",
     "samples_of",
     "session",
+    "timesteps_curve",
     "tune",
 ]

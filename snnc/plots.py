@@ -6,15 +6,16 @@ matplotlib is imported when a picture is drawn; figures are made without pyplot 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.curves import Study
 from snnc.errors import CompileError
 from snnc.files import replacing
 from snnc.histogram import Histogram
+from snnc.studies import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,9 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 """Distinguishable with every kind of colour vision (Okabe and Ito 2008)."""
+
+_LINES = (("o-", BLUE), ("s--", ORANGE), ("^-.", GREEN), ("v:", GREY))
+"""Of several neurons in one picture; more repeat."""
 
 _BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 """Behind a number, so that a line does not cross it out."""
@@ -72,6 +76,8 @@ def plot(result: Study | Histogram, path: str | Path) -> None:
 def _drawing(result: Study | Histogram) -> Callable[[Figure], None]:
     if isinstance(result, Histogram):
         return lambda figure: _draw_histogram(figure, result)
+    if result.over == "timesteps":
+        return lambda figure: _draw_timesteps(figure, result)
     if result.over == "fire function":
         return lambda figure: _draw_ablation(figure, result)
     return lambda figure: _draw_curve(figure, result)
@@ -118,6 +124,28 @@ def _draw_curve(figure: Figure, study: Study) -> None:
         _plain_ticks(below, x)
     else:
         below.set_xlabel("percentile p (%)")
+    for axes in (above, below):
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_timesteps(figure: Figure, study: Study) -> None:
+    """One line a neuron: metric above, energy by spikes below."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    names = list(dict.fromkeys(point.series for point in study.points))
+    for name, (form, colour) in zip(names, cycle(_LINES), strict=False):
+        points = sorted((p for p in study.points if p.series == name), key=lambda p: p.at)
+        x = [p.at for p in points]
+        metric = _metric(study, [p.metric for p in points])
+        ratios = [p.result.energy.ratio_spikes for p in points]
+        for axes, values in ((above, metric), (below, ratios)):
+            axes.plot(x, values, form, color=colour, ms=4, label=name)
+    _metric_panel(above, study)
+    below.set_ylim(bottom=0)
+    below.set_ylabel("energy (spikes) / ANN's")
+    below.set_xscale("log", base=2)
+    times = sorted({p.at for p in study.points})
+    below.set_xticks(times, [str(t) for t in times])
+    below.set_xlabel("timesteps T")
     for axes in (above, below):
         axes.legend(frameon=False, fontsize=8)
 
