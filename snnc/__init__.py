@@ -1,6 +1,7 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.comparison import Comparison, compare
 from snnc.compile_report import CompileReport
 from snnc.compiler import SpikingNetwork, Watch, calibrate, compile
 from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curve
@@ -38,6 +39,7 @@ __all__ = [
     "MTN",
     "SFN",
     "CalibratedNetwork",
+    "Comparison",
     "CompileError",
     "CompileReport",
     "Diagnosis",
@@ -60,6 +62,7 @@ __all__ = [
     "ablation",
     "calibrate",
     "check",
+    "compare",
     "compile",
     "diagnose",
     "evaluate",

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from snnc.comparison import Comparison
 from snnc.errors import CompileError
 from snnc.files import replacing
 from snnc.histogram import Histogram
@@ -59,8 +60,11 @@ def require_format(path: Path) -> None:
         )
 
 
-def plot(result: Study | Histogram, path: str | Path) -> None:
-    """Draws a study or a histogram into `path` (.png, .svg, .pdf), replacing it whole."""
+Drawable: TypeAlias = Study | Comparison | Histogram
+
+
+def plot(result: Drawable, path: str | Path) -> None:
+    """Draws a study, a comparison or a histogram into `path` (.png, .svg, .pdf), whole."""
     path = Path(path)
     require_format(path)
     from matplotlib import style
@@ -73,9 +77,11 @@ def plot(result: Study | Histogram, path: str | Path) -> None:
         figure.savefig(directory / path.name, format=form, metadata=FORMATS[form])
 
 
-def _drawing(result: Study | Histogram) -> Callable[[Figure], None]:
+def _drawing(result: Drawable) -> Callable[[Figure], None]:
     if isinstance(result, Histogram):
         return lambda figure: _draw_histogram(figure, result)
+    if isinstance(result, Comparison):
+        return lambda figure: _draw_comparison(figure, result)
     if result.over == "timesteps":
         return lambda figure: _draw_timesteps(figure, result)
     if result.over == "fire function":
@@ -90,13 +96,13 @@ _METRICS = {
 }
 
 
-def _metric(study: Study, values: Sequence[float]) -> list[float]:
+def _metric(study: Study | Comparison, values: Sequence[float]) -> list[float]:
     """Shares in percent; cosines as they are."""
     factor = 1 if study.metric_name == "cosine" else 100
     return [factor * value for value in values]
 
 
-def _metric_panel(axes: Axes, study: Study) -> None:
+def _metric_panel(axes: Axes, study: Study | Comparison) -> None:
     axes.axhline(*_metric(study, [study.ann_metric]), color=GREY, ls="--", lw=1.2, label="ANN")
     axes.set_ylabel(_METRICS[study.metric_name])
 
@@ -186,6 +192,32 @@ def _draw_ablation(figure: Figure, study: Study) -> None:
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
     above.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+
+
+def _draw_comparison(figure: Figure, found: Comparison) -> None:
+    """Bars for each neuron that takes the network: metric above, energy below."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    rows = [row for row in found.rows if row.point is not None and row.integers is not None]
+    place = np.arange(len(rows))
+    metric = _metric(found, [point.metric for point in found.points])
+    bars = above.bar(place, metric, width=0.6, color=BLUE, label="SNN")
+    above.bar_label(bars, fmt="%.4g", fontsize=8, padding=2, bbox=_BLANK)
+    energies = [point.result.energy for point in found.points]
+    groups = (
+        ("spikes", ORANGE, [e.ratio_spikes for e in energies]),
+        ("events", GREEN, [e.ratio_events for e in energies]),
+        ("as many levels as integers", GREY, [r.integers.ratio for r in rows if r.integers]),
+    )
+    for shift, (label, colour, ratios) in zip((-0.27, 0, 0.27), groups, strict=True):
+        bars = below.bar(place + shift, ratios, width=0.25, color=colour, label=label)
+        below.bar_label(bars, fmt="%.2f", fontsize=7, padding=2, bbox=_BLANK)
+    _metric_panel(above, found)
+    below.set_ylabel("energy / energy of ANN")
+    below.set_xticks(place, [str(row.spec) for row in rows])
+    for axes in (above, below):
+        axes.grid(axis="x", visible=False)
+        axes.margins(y=0.15)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _note(axes: Axes, x: float, text: str) -> None:

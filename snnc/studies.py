@@ -12,6 +12,7 @@ from snnc.data import Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fidelity import primary_output
+from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.neuron_spec import NeuronSpec
 from snnc.passes.fold_time import require_foldable
@@ -53,6 +54,12 @@ class Point:
             return "top-1"
         return "cosine" if self.result.agreement is None else "agreement"
 
+    @property
+    def ann_metric(self) -> float:
+        """The ANN's own top-1; 1.0 for an agreement with itself."""
+        top1 = self.result.ann_top1
+        return top1 if self.metric_name == "top-1" and top1 is not None else 1.0
+
     def summary(self) -> dict[str, Any]:
         result = self.result
         return {
@@ -85,8 +92,7 @@ class Study:
     @property
     def ann_metric(self) -> float:
         """The ANN's own top-1; 1.0 for an agreement with itself."""
-        top1 = self.points[0].result.ann_top1
-        return top1 if self.metric_name == "top-1" and top1 is not None else 1.0
+        return self.points[0].ann_metric
 
     def summary(self) -> dict[str, Any]:
         """As `snnc eval --json` prints a study."""
@@ -190,17 +196,7 @@ def measured(
     network: CalibratedNetwork, data: Source, trials: Sequence[Setting], recipe: Recipe
 ) -> tuple[Point, ...]:
     """Every trial beside the ANN, in one pass over the data."""
-    by_percentile = {t.percentile: network.graph(t.percentile) for t in trials}
-    graphs = [
-        with_scale(
-            by_percentile[t.percentile],
-            t.neuron,
-            t.scale,
-            recipe.polarity,
-            timesteps=t.timesteps,
-        )
-        for t in trials
-    ]
+    graphs = _spiking_graphs(network, trials, recipe)
     samples = samples_of(data, network.ann)
     results = evaluate_each(
         network.ann,
@@ -215,3 +211,25 @@ def measured(
         Point(t.neuron, t.scale, t.percentile, result, t.reached, t.timesteps, t.series, t.at)
         for t, result in zip(trials, results, strict=True)
     )
+
+
+def spiking_graph(network: CalibratedNetwork, trial: Setting, recipe: Recipe) -> Graph:
+    """The spiking network of one setting."""
+    return _spiking_graphs(network, [trial], recipe)[0]
+
+
+def _spiking_graphs(
+    network: CalibratedNetwork, trials: Sequence[Setting], recipe: Recipe
+) -> list[Graph]:
+    """Those of one percentile share their constants, so that they can share a session."""
+    by_percentile = {p: network.graph(p) for p in {t.percentile for t in trials}}
+    return [
+        with_scale(
+            by_percentile[t.percentile],
+            t.neuron,
+            t.scale,
+            recipe.polarity,
+            timesteps=t.timesteps,
+        )
+        for t in trials
+    ]

@@ -255,7 +255,19 @@ def test_tune_says_what_it_found_before_an_interruption(
 
 
 @pytest.mark.parametrize(
-    "verb", ["compile", "tune", "check", "fix", "calibrate", "inspect", "run", "eval", "neurons"]
+    "verb",
+    [
+        "compile",
+        "tune",
+        "check",
+        "fix",
+        "calibrate",
+        "inspect",
+        "run",
+        "eval",
+        "neurons",
+        "compare",
+    ],
 )
 def test_help_shows_an_example(verb: str) -> None:
     shown = call(verb, "--help")

@@ -53,8 +53,8 @@ def test_a_percentile_curve_with_and_without_lambda(inside: Path) -> None:
 
 
 def test_a_curve_over_timesteps_of_two_neurons(inside: Path) -> None:
-    words = (*STUDY, "--timesteps-curve", "1,4", "--neuron", "if", "--against", "mtn:N=T@1")
-    words += ("--lambda", "1", "--plot", "t.svg")
+    neurons = ("--neuron", "if", "--against", "mtn:N=T@1")
+    words = (*STUDY, "--timesteps-curve", "1,4", *neurons, "--lambda", "1", "--plot", "t.svg")
     report = document(call(*words, "--json"))
     assert report["over"] == "timesteps"
     found = [(p["neuron"], p["series"], p["at"], p["timesteps"]) for p in report["points"]]

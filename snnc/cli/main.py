@@ -6,6 +6,7 @@ import click
 
 import snnc
 from snnc.cli.calibrate import calibrate_command
+from snnc.cli.compare import compare_command
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
@@ -48,6 +49,7 @@ for _command in (
     inspect_command,
     run_command,
     eval_command,
+    compare_command,
     neurons_command,
     info_command,
 ):

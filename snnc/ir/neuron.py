@@ -74,6 +74,14 @@ class NeuronModel(ABC):
     def top(self) -> int:
         """The largest spike count."""
 
+    def span(self, sides: Sides) -> int:
+        """Largest less smallest spike count of one timestep, where these branches live."""
+        return self.top * ((sides in ("positive", "both")) + (sides in ("negative", "both")))
+
+    def level_count(self, sides: Sides) -> int:
+        """How many spike counts, 0 included, it tells apart in one timestep."""
+        return 1 + self.span(sides)
+
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:
         """Base step for threshold `theta` and scale factor lambda; 0.0 if theta is 0 (dead)."""

@@ -91,6 +91,9 @@ class SFN(NeuronModel):
         """The largest level y_max."""
         return int(self.level_values[-1])
 
+    def level_count(self, sides: Sides) -> int:
+        return 1 + len(self.level_values) * self.span(sides) // self.top
+
     @cached_property
     def _thresholds(self) -> Array:
         y = self.level_values
