@@ -8,6 +8,7 @@ from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curv
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError
 from snnc.energy import Energy
+from snnc.equivalence import Equivalence, LayerEquivalence, verify_equivalence
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, run
 from snnc.frontend import load
@@ -46,9 +47,11 @@ __all__ = [
     "DualIF",
     "DualMTN",
     "Energy",
+    "Equivalence",
     "Evaluation",
     "Graph",
     "Histogram",
+    "LayerEquivalence",
     "NeuronModel",
     "Point",
     "Recipe",
@@ -80,4 +83,5 @@ __all__ = [
     "session",
     "timesteps_curve",
     "tune",
+    "verify_equivalence",
 ]

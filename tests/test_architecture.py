@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["ir"],
-    ["neurons", "synapses", "streams"],
+    ["neurons", "synapses", "streams", "theorems"],
     ["export", "shapes", "kernels"],
     ["runtime"],
     ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
@@ -21,7 +21,7 @@ ROWS = [
     ["fidelity", "energy", "integer_energy", "rows"],
     ["evaluation", "search", "sites", "diagnosis", "latency"],
     ["site_errors", "studies"],
-    ["curves", "comparison"],
+    ["curves", "comparison", "equivalence"],
     ["histogram"],
     ["coverage", "report", "plots", "integer_synapses"],
     ["prepare"],

@@ -14,6 +14,7 @@ from snnc.cli.info import info_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
 from snnc.cli.tune import tune_command
+from snnc.cli.verify_equivalence import verify_equivalence_command
 from snnc.errors import CompileError
 
 
@@ -50,6 +51,7 @@ for _command in (
     run_command,
     eval_command,
     compare_command,
+    verify_equivalence_command,
     neurons_command,
     info_command,
 ):
