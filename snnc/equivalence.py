@@ -31,10 +31,11 @@ class LayerEquivalence:
 
     theta: of positive and negative spikes, 0 for a sign that never fires. exact: share of entries
     (neuron and sample) that meet the premises of Theorem 1; beyond: share of inputs x(t) outside
-    the thresholds, in entries that do not; worst: the one furthest out. error, bound: largest
-    |obar_IF - o_M|, and what Theorem 3 allows at most, in units of the input; limit: the bound that
-    needs no membrane, (2 theta + theta of the other sign) / T, where all |x(t)| <= theta. holds:
-    whether no entry has a larger error than its bound, and none where the premises are met.
+    the thresholds, in entries that do not; worst: the one furthest out. error: largest |obar_IF -
+    o_M|; bound: largest of Theorem 3 over entries that are not exact, both in units of the input;
+    limit: the bound that needs no membrane, (2 theta + theta of the other sign) / T, where all
+    |x(t)| <= theta. holds: whether no entry has a larger error than its bound, and none where the
+    premises are met.
     """
 
     name: str
@@ -174,7 +175,7 @@ class _Layer:
         self._worst = max(self._worst, found.worst, key=self._excess)
         self._error = max(self._error, float(found.error.max(initial=0.0)))
         self._total += float(found.error.sum())
-        self._bound = max(self._bound, float(found.bound.max(initial=0.0)))
+        self._bound = max(self._bound, float(found.bound[~found.exact].max(initial=0.0)))
         self._within &= bool((found.exact | found.within).all())
         self._holds &= found.holds
 
