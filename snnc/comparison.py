@@ -169,7 +169,9 @@ def _row(
     if seconds > 0:
         feeds = next(network.calibration.reservoir.batches(1))
         time = latency_ratio(network.ann, graph, feeds, seconds)
-    return Row(setting.spec, point, as_integers(graph, point.result.energy), time)
+    statistics = {s.outputs[0]: s.statistics for s in network.graph(setting.percentile).sites}
+    seen = {name: (s.minimum, s.maximum) for name, s in statistics.items() if s is not None}
+    return Row(setting.spec, point, as_integers(graph, point.result.energy, seen), time)
 
 
 def _all_refused(specs: list[NeuronSpec], refusals: list[CompileError]) -> CompileError:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from snnc.energy import Energy
 from snnc.ir.graph import Graph
+from snnc.ir.node import Neuron
+
+Seen: TypeAlias = Mapping[str, tuple[float, float]]
+"""Smallest and largest input that calibration saw, by the name of the neurons' output."""
 
 PJ_MULTIPLY = {4: 0.05, 8: 0.2, 16: 0.8, 32: 3.1}
 """Energy of an integer multiplication by the bits of both operands, picojoule, 45 nm CMOS.
@@ -23,7 +30,7 @@ adder (0.03), too narrow for a sum of products, an 8-bit one would cost 0.23 in 
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """The ANN with activations and weights of as many bits as its spiking network has levels for.
+    """The ANN with activations and weights of as many bits as its spiking network uses levels for.
 
     ratio: its energy over the ANN's, where layers that stay real in the spiking network stay real.
     """
@@ -46,17 +53,22 @@ class IntegerNetwork:
         }
 
 
-def levels_of(graph: Graph) -> int:
-    """The most levels that a neuron's output has, both signs and 0; over several timesteps its sum.
+def levels_of(graph: Graph, seen: Seen) -> int:
+    """The most levels that a neuron's output takes, both signs and 0, for inputs as in `seen`.
 
-    The sum is taken to reach every count between its extremes.
+    Over several timesteps those of its sum, taken to reach every count between its extremes.
     """
-    t = graph.timesteps
-    counts = (
-        n.model.level_count(n.sides) if t == 1 else 1 + t * n.model.span(n.sides)
-        for n in graph.neurons
-    )
-    return max(counts, default=1)
+    return max((_levels(graph, neuron, seen) for neuron in graph.neurons), default=1)
+
+
+def _levels(graph: Graph, neuron: Neuron, seen: Seen) -> int:
+    extremes = np.array(seen.get(neuron.outputs[0], (-np.inf, np.inf)), np.float32)
+    steps = (float(graph.consts[s]) if s else 0.0 for s in neuron.inputs[1:])
+    counts = neuron.model.count(extremes, *steps)
+    lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
+    if graph.timesteps == 1:
+        return neuron.model.levels_between(lowest, highest)
+    return 1 + graph.timesteps * (highest - lowest)
 
 
 def bits_for(levels: int) -> int:
@@ -65,9 +77,9 @@ def bits_for(levels: int) -> int:
     return min((bits for bits in PJ_MULTIPLY if bits >= needed), default=max(PJ_MULTIPLY))
 
 
-def as_integers(graph: Graph, energy: Energy) -> IntegerNetwork:
+def as_integers(graph: Graph, energy: Energy, seen: Seen) -> IntegerNetwork:
     """The integer network that matches a spiking one, whose measured energy is given."""
-    levels = levels_of(graph)
+    levels = levels_of(graph, seen)
     bits = bits_for(levels)
     pj = PJ_MULTIPLY[bits] + PJ_ADD
     ann = energy.ann_macs * energy.pj_mac

@@ -13,17 +13,17 @@ from snnc.runtime import Session
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
 
-LEAST_TURN = 5e-3
-"""Seconds that a turn lasts about at least: shorter runs are repeated within their turn."""
+LEAST_TURN, LEAST_REPEATS = 5e-3, 3
+"""A turn lasts about so many seconds at least, and has so many runs."""
 
 
 def latency_ratio(ann: Graph, snn: Graph, feeds: Feeds, seconds: float) -> float:
     """Median over rounds of the spiking network's time over the ANN's, for about `seconds`.
 
-    Sessions as installed here: native kernels where there are any, all cores. A turn is the
-    fastest of its runs: the others were interrupted.
+    Native kernels where they are installed; one thread, as threads that wait for one another would
+    measure the machine. A turn is the fastest of its runs: the others were interrupted.
     """
-    sessions = Session(ann), Session(lower(snn))
+    sessions = Session(ann, threads=1), Session(lower(snn), threads=1)
     runs = [lambda s=s: s.run(feeds) for s in sessions]
     repeats = [_repeats(run) for run in runs]
     ratios: list[float] = []
@@ -38,7 +38,7 @@ def latency_ratio(ann: Graph, snn: Graph, feeds: Feeds, seconds: float) -> float
 
 def _repeats(run: Callable[[], object]) -> int:
     run()  # the first run allocates
-    return max(1, round(LEAST_TURN / _turn(run, 1)))
+    return max(LEAST_REPEATS, round(LEAST_TURN / _turn(run, 1)))
 
 
 def _turn(run: Callable[[], object], repeats: int) -> float:

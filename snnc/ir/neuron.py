@@ -74,13 +74,9 @@ class NeuronModel(ABC):
     def top(self) -> int:
         """The largest spike count."""
 
-    def span(self, sides: Sides) -> int:
-        """Largest less smallest spike count of one timestep, where these branches live."""
-        return self.top * ((sides in ("positive", "both")) + (sides in ("negative", "both")))
-
-    def level_count(self, sides: Sides) -> int:
-        """How many spike counts, 0 included, it tells apart in one timestep."""
-        return 1 + self.span(sides)
+    def levels_between(self, lowest: int, highest: int) -> int:
+        """How many spike counts there are from one of them to another."""
+        return highest - lowest + 1
 
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:

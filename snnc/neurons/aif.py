@@ -59,10 +59,6 @@ class AIF(UniformNeuron):
     def top(self) -> int:
         return max(self.n_max, -self.n_min)
 
-    def span(self, sides: Sides) -> int:
-        positive = self.n_max if sides in ("positive", "both") else 0
-        return positive - (self.n_min if sides in ("negative", "both") else 0)
-
     def step_of(self, theta: float, scale: float) -> float:
         """lambda * theta / L."""
         return scale * theta / self.L

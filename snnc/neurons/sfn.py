@@ -91,8 +91,9 @@ class SFN(NeuronModel):
         """The largest level y_max."""
         return int(self.level_values[-1])
 
-    def level_count(self, sides: Sides) -> int:
-        return 1 + len(self.level_values) * self.span(sides) // self.top
+    def levels_between(self, lowest: int, highest: int) -> int:
+        y = self.level_values
+        return 1 + int(np.count_nonzero(y <= highest) + np.count_nonzero(y <= -lowest))
 
     @cached_property
     def _thresholds(self) -> Array:
