@@ -138,6 +138,7 @@ def verify_equivalence(
     layers = [
         _Layer(graph, neuron, names.get(neuron.outputs[0], neuron.loc.names[0]))
         for neuron in graph.neurons
+        if isinstance(neuron.model, IF | DualIF)
     ]
     taps = dict.fromkeys(v for layer in layers for v in layer.taps)
     session, samples, done = Session(graph, taps=taps), samples_of(data, network.ann), 0
