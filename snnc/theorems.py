@@ -35,7 +35,7 @@ class Compared:
     exact: inputs for which both are equal (Theorem 1): all x(t) in [0, theta] or [-theta-, 0], or
     all where neither fires or both always do. within: all x(t) at most theta of their sign in
     size. beyond: inputs that are not, of entries that are not exact; worst: the one furthest out.
-    error: |obar_IF - o_M|, 0 where rounding explains it; ties: how often it does; bound: what
+    error: |obar_IF - o_M|, of exact entries 0 where rounding explains it; ties: how often it does; bound: what
     Theorem 3 allows.
     """
 
@@ -68,7 +68,7 @@ def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Co
     within = (low >= -theta.negative) & (high <= theta.positive)
     outside = x[((x > theta.positive) | (x < -theta.negative)) & ~exact]
     excess = np.maximum(outside - theta.positive, -theta.negative - outside)
-    error, ties = _error(mean, emitted, theta, steps)
+    error, ties = _error(mean, emitted, theta, steps, exact)
     return Compared(
         exact,
         within,
@@ -80,8 +80,10 @@ def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Co
     )
 
 
-def _error(mean: Array, emitted: Array, theta: Theta, steps: int) -> tuple[Array, int]:
-    """|obar_IF - o_M|, and how many entries rounding alone tells apart."""
+def _error(
+    mean: Array, emitted: Array, theta: Theta, steps: int, exact: Array
+) -> tuple[Array, int]:
+    """|obar_IF - o_M|, and how many exact entries rounding alone tells apart."""
     size = np.where(mean < 0, theta.negative, theta.positive) / steps
     alive = size > 0
     level = np.divide(np.abs(mean), size, out=np.zeros_like(mean), where=alive) + theta.potential
@@ -91,9 +93,9 @@ def _error(mean: Array, emitted: Array, theta: Theta, steps: int) -> tuple[Array
         away = np.abs(emitted - np.where(mean < 0, -count, count) * size)
         return np.where(away > _EQUAL * size, away, 0.0)
 
-    slack = steps * _ROUNDING
-    error = np.minimum(off(slack), off(-slack))
-    return error, int(np.count_nonzero((error == 0) & (off(0.0) > 0)))
+    slack, plain = steps * _ROUNDING, off(0.0)
+    error = np.where(exact, np.minimum(off(slack), off(-slack)), plain)
+    return error, int(np.count_nonzero(error < plain))
 
 
 def _bound(mean: Array, emitted: Array, theta: Theta, steps: int) -> Array:
