@@ -35,8 +35,8 @@ class Compared:
     exact: inputs for which both are equal (Theorem 1): all x(t) in [0, theta] or [-theta-, 0], or
     all where neither fires or both always do. within: all x(t) at most theta of their sign in
     size. beyond: inputs that are not, of entries that are not exact; worst: the one furthest out.
-    error: |obar_IF - o_M|, of exact entries 0 where rounding explains it; ties: how often it does; bound: what
-    Theorem 3 allows.
+    error: |obar_IF - o_M|, of exact entries 0 where rounding explains it; ties: how often it does.
+    bound: what Theorem 3 allows.
     """
 
     exact: Array
