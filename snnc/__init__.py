@@ -1,12 +1,14 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.comparison import Comparison, compare
 from snnc.compile_report import CompileReport
 from snnc.compiler import SpikingNetwork, Watch, calibrate, compile
-from snnc.curves import Point, Recipe, Study, ablation, lambda_curve, percentile_curve
+from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError
 from snnc.energy import Energy
+from snnc.equivalence import Equivalence, LayerEquivalence, verify_equivalence
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, run
 from snnc.frontend import load
@@ -27,6 +29,7 @@ from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
 from snnc.statistics import merge_statistics
+from snnc.studies import Point, Recipe, Study
 from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"
@@ -37,15 +40,18 @@ __all__ = [
     "MTN",
     "SFN",
     "CalibratedNetwork",
+    "Comparison",
     "CompileError",
     "CompileReport",
     "Diagnosis",
     "DualIF",
     "DualMTN",
     "Energy",
+    "Equivalence",
     "Evaluation",
     "Graph",
     "Histogram",
+    "LayerEquivalence",
     "NeuronModel",
     "Point",
     "Recipe",
@@ -59,6 +65,7 @@ __all__ = [
     "ablation",
     "calibrate",
     "check",
+    "compare",
     "compile",
     "diagnose",
     "evaluate",
@@ -74,5 +81,7 @@ __all__ = [
     "run",
     "samples_of",
     "session",
+    "timesteps_curve",
     "tune",
+    "verify_equivalence",
 ]

@@ -49,12 +49,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of the spiking network relative to its ANN (eqs. 43 and 44)."""
+    """Energy of the spiking network relative to its ANN (eqs. 43 and 44).
+
+    fired_spikes, fired_events: of all neurons, mean per inference, whatever they reach.
+    """
 
     samples: int
     layers: tuple[Layer, ...]
     pj_ac: float = PJ_AC
     pj_mac: float = PJ_MAC
+    fired_spikes: float = 0.0
+    fired_events: float = 0.0
 
     @property
     def ann_macs(self) -> float:
@@ -136,7 +141,10 @@ class EnergyMeter:
         if not self.samples:
             raise CompileError("no sample was run, so there is no energy to report")
         layers = tuple(counter.layer(self.samples) for counter in self._layers)
-        return Energy(self.samples, layers, pj_ac, pj_mac)
+        spikes, events = (
+            sum(sums[i] for sums in self._active.values()) / self.samples for i in (0, 1)
+        )
+        return Energy(self.samples, layers, pj_ac, pj_mac, spikes, events)
 
     def activity(self) -> dict[str, Activity]:
         """Mean activity of every layer of neurons, by the name of its output."""

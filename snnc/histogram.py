@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
-from snnc.curves import DEFAULT_NEURON, DEFAULT_RECIPE, Recipe, choose
+from snnc.curves import DEFAULT_NEURON
 from snnc.data import Source, samples_of
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
@@ -18,6 +18,7 @@ from snnc.ir.node import Array, Neuron, Role, Site, Statistics
 from snnc.runtime import Session, batch_size
 from snnc.sites import find_site, site_names, steps_at
 from snnc.streams import spike_counts
+from snnc.studies import DEFAULT_RECIPE, Recipe, choose
 
 BINS = 120
 

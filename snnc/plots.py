@@ -6,15 +6,17 @@ matplotlib is imported when a picture is drawn; figures are made without pyplot 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from snnc.curves import Study
+from snnc.comparison import Comparison
 from snnc.errors import CompileError
 from snnc.files import replacing
 from snnc.histogram import Histogram
+from snnc.studies import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,9 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 """Distinguishable with every kind of colour vision (Okabe and Ito 2008)."""
+
+_LINES = (("o-", BLUE), ("s--", ORANGE), ("^-.", GREEN), ("v:", GREY))
+"""Of several neurons in one picture; more repeat."""
 
 _BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 """Behind a number, so that a line does not cross it out."""
@@ -55,8 +60,11 @@ def require_format(path: Path) -> None:
         )
 
 
-def plot(result: Study | Histogram, path: str | Path) -> None:
-    """Draws a study or a histogram into `path` (.png, .svg, .pdf), replacing it whole."""
+Drawable: TypeAlias = Study | Comparison | Histogram
+
+
+def plot(result: Drawable, path: str | Path) -> None:
+    """Draws a study, a comparison or a histogram into `path` (.png, .svg, .pdf), whole."""
     path = Path(path)
     require_format(path)
     from matplotlib import style
@@ -69,9 +77,13 @@ def plot(result: Study | Histogram, path: str | Path) -> None:
         figure.savefig(directory / path.name, format=form, metadata=FORMATS[form])
 
 
-def _drawing(result: Study | Histogram) -> Callable[[Figure], None]:
+def _drawing(result: Drawable) -> Callable[[Figure], None]:
     if isinstance(result, Histogram):
         return lambda figure: _draw_histogram(figure, result)
+    if isinstance(result, Comparison):
+        return lambda figure: _draw_comparison(figure, result)
+    if result.over == "timesteps":
+        return lambda figure: _draw_timesteps(figure, result)
     if result.over == "fire function":
         return lambda figure: _draw_ablation(figure, result)
     return lambda figure: _draw_curve(figure, result)
@@ -84,13 +96,13 @@ _METRICS = {
 }
 
 
-def _metric(study: Study, values: Sequence[float]) -> list[float]:
+def _metric(study: Study | Comparison, values: Sequence[float]) -> list[float]:
     """Shares in percent; cosines as they are."""
     factor = 1 if study.metric_name == "cosine" else 100
     return [factor * value for value in values]
 
 
-def _metric_panel(axes: Axes, study: Study) -> None:
+def _metric_panel(axes: Axes, study: Study | Comparison) -> None:
     axes.axhline(*_metric(study, [study.ann_metric]), color=GREY, ls="--", lw=1.2, label="ANN")
     axes.set_ylabel(_METRICS[study.metric_name])
 
@@ -118,6 +130,28 @@ def _draw_curve(figure: Figure, study: Study) -> None:
         _plain_ticks(below, x)
     else:
         below.set_xlabel("percentile p (%)")
+    for axes in (above, below):
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_timesteps(figure: Figure, study: Study) -> None:
+    """One line a neuron: metric above, energy by spikes below."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    names = list(dict.fromkeys(point.series for point in study.points))
+    for name, (form, colour) in zip(names, cycle(_LINES), strict=False):
+        points = sorted((p for p in study.points if p.series == name), key=lambda p: p.at)
+        x = [p.at for p in points]
+        metric = _metric(study, [p.metric for p in points])
+        ratios = [p.result.energy.ratio_spikes for p in points]
+        for axes, values in ((above, metric), (below, ratios)):
+            axes.plot(x, values, form, color=colour, ms=4, label=name)
+    _metric_panel(above, study)
+    below.set_ylim(bottom=0)
+    below.set_ylabel("energy (spikes) / ANN's")
+    below.set_xscale("log", base=2)
+    times = sorted({p.at for p in study.points})
+    below.set_xticks(times, [str(t) for t in times])
+    below.set_xlabel("timesteps T")
     for axes in (above, below):
         axes.legend(frameon=False, fontsize=8)
 
@@ -158,6 +192,32 @@ def _draw_ablation(figure: Figure, study: Study) -> None:
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
     above.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+
+
+def _draw_comparison(figure: Figure, found: Comparison) -> None:
+    """Bars for each neuron that takes the network: metric above, energy below."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    rows = [row for row in found.rows if row.point is not None and row.integers is not None]
+    place = np.arange(len(rows))
+    metric = _metric(found, [point.metric for point in found.points])
+    bars = above.bar(place, metric, width=0.6, color=BLUE, label="SNN")
+    above.bar_label(bars, fmt="%.4g", fontsize=8, padding=2, bbox=_BLANK)
+    energies = [point.result.energy for point in found.points]
+    groups = (
+        ("spikes", ORANGE, [e.ratio_spikes for e in energies]),
+        ("events", GREEN, [e.ratio_events for e in energies]),
+        ("as many levels as integers", GREY, [r.integers.ratio for r in rows if r.integers]),
+    )
+    for shift, (label, colour, ratios) in zip((-0.27, 0, 0.27), groups, strict=True):
+        bars = below.bar(place + shift, ratios, width=0.25, color=colour, label=label)
+        below.bar_label(bars, fmt="%.2f", fontsize=7, padding=2, bbox=_BLANK)
+    _metric_panel(above, found)
+    below.set_ylabel("energy / energy of ANN")
+    below.set_xticks(place, [str(row.spec) for row in rows])
+    for axes in (above, below):
+        axes.grid(axis="x", visible=False)
+        axes.margins(y=0.15)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _note(axes: Axes, x: float, text: str) -> None:

@@ -41,7 +41,8 @@ class Session:
 
     taps: values to return besides the graph's outputs; shapes_of: values whose run-time shapes to
     return; free: constants that are fed at every run instead (the steps, in a search); kernels:
-    use the native kernels where they are installed, else the function bodies.
+    use the native kernels where they are installed, else the function bodies; threads: of one
+    operation, by default all cores.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Session:
         free: Iterable[str] = (),
         optimize: bool = True,
         kernels: bool = True,
+        threads: int | None = None,
     ) -> None:
         self.graph = graph
         self._taps = tuple(taps)
@@ -61,6 +63,8 @@ class Session:
             graph, extra_outputs=self._taps, shapes_of=self._shapes_of, free=free, external=True
         )
         options = _options(optimize)
+        if threads is not None:
+            options.intra_op_num_threads = threads
         if kernels and exported.model.functions:
             _register_kernels(options)
         self._weights = [

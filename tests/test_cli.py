@@ -255,9 +255,10 @@ def test_tune_says_what_it_found_before_an_interruption(
     assert document(call(*TUNE, "--trials", "3", "--json"))["lambda"] == pytest.approx(0.2091, 1e-3)
 
 
-@pytest.mark.parametrize(
-    "verb", ["compile", "tune", "check", "fix", "calibrate", "inspect", "run", "eval", "neurons"]
-)
+VERBS = ("compile", "tune", "check", "fix", "calibrate", "inspect", "run", "eval", "neurons")
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "compare", "verify-equivalence"])
 def test_help_shows_an_example(verb: str) -> None:
     shown = call(verb, "--help")
     assert shown.exit_code == 0

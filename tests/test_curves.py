@@ -10,10 +10,12 @@ import pytest
 import snnc
 import snnc.calibrated
 import snnc.evaluation
-from snnc.curves import FIRE_FUNCTIONS, PERCENTILES, Recipe
+from snnc.curves import FIRE_FUNCTIONS, PERCENTILES
 from snnc.data import Feeds
 from snnc.evaluation import Evaluation
+from snnc.ir.neuron_spec import neuron_spec, spec_at
 from snnc.runtime import Session
+from snnc.studies import Recipe
 from tests.conftest import calibration_path, held_out_path, model_path
 from tests.onnx_models import arrays, model
 
@@ -129,6 +131,53 @@ def test_levels_of_equal_number_a_sign() -> None:
     assert snnc.SFN(M=8, levels="exponential").level_values.tolist() == [2**k for k in range(16)]
 
 
+def test_a_curve_over_timesteps_is_what_compiling_for_each_gives() -> None:
+    neurons = ("if", "mtn:N=T@1")
+    few = {name: array[:40] for name, array in held_out().items()}
+    study = snnc.timesteps_curve(
+        calibrated(), few, neurons=neurons, timesteps=(1, 4, 16), scale=1.0
+    )
+    assert [(p.series, p.at, p.timesteps) for p in study.points] == [
+        *(("if", t, t) for t in (1, 4, 16)),
+        *(("mtn:N=T@1", t, 1) for t in (1, 4, 16)),
+    ]
+    assert [p.neuron.parameters.get("N") for p in study.points[3:]] == [1, 4, 16]
+    wanted = snnc.compile(
+        CNN, neuron="if", calibration=CALIBRATION, scale=1.0, timesteps=4
+    ).evaluate(few)
+    found = study.points[1].result
+    assert (found.snn_top1, found.agreement) == (wanted.snn_top1, wanted.agreement)
+    assert found.cosine == pytest.approx(wanted.cosine, abs=1e-6)
+    assert found.energy.summary() == pytest.approx(wanted.energy.summary())
+    for curve in (study.points[:3], study.points[3:]):
+        cosines = [p.result.cosine for p in curve]
+        assert cosines == sorted(cosines)
+    # at one timestep integrate-and-fire is the multi-threshold neuron of one level
+    assert study.points[0].result.cosine == pytest.approx(study.points[3].result.cosine)
+    assert study.summary()["points"][5]["neuron"] == "mtn:N=16"
+    assert study.summary()["points"][2]["timesteps"] == 16
+
+
+def test_without_a_lambda_each_number_of_timesteps_takes_the_one_that_compile_would() -> None:
+    few = {name: array[:20] for name, array in held_out().items()}
+    study = snnc.timesteps_curve(calibrated(), few, neurons=snnc.IF(), timesteps=(4,))
+    network = snnc.compile(CNN, neuron=snnc.IF(), calibration=CALIBRATION, timesteps=4)
+    assert study.points[0].scale == network.report.scale
+    assert study.points[0].series == "if"
+
+
+def test_neurons_with_their_timesteps_are_read_and_written() -> None:
+    for text in ("if", "if@32", "mtn:N=16", "if:potential=0.25:reset=hard@8", "sfn:M=4"):
+        assert str(neuron_spec(text)) == text
+    assert str(spec_at("mtn:N=T@1", 8)) == "mtn:N=8"
+    assert spec_at("if", 8) == neuron_spec("if@8")
+    assert spec_at("mtn:N=T:potential=0", 4) == neuron_spec("mtn:N=4:potential=0.0@4")
+    with pytest.raises(snnc.CompileError, match="no number of timesteps: 'x'"):
+        neuron_spec("if@x")
+    with pytest.raises(snnc.CompileError, match="N is no whole number: 'T'"):
+        neuron_spec("mtn:N=T")
+
+
 def test_the_metric_is_agreement_without_labels_and_a_stream_is_read_once() -> None:
     images = held_out()["input"]
 
@@ -170,9 +219,12 @@ def test_bad_curves_are_refused() -> None:
     with pytest.raises(snnc.CompileError, match="percentile 50"):
         snnc.percentile_curve(calibrated(), held_out(), percentiles=(50.0,), scale=0.3)
     assert PERCENTILES[0] == 0
+    for times in ((), (0,), (5000,)):
+        with pytest.raises(snnc.CompileError, match="timesteps"):
+            snnc.timesteps_curve(calibrated(), held_out(), timesteps=times)
 
 
 def test_what_is_no_calibrated_network_is_one_error() -> None:
-    for study in (snnc.lambda_curve, snnc.percentile_curve, snnc.ablation):
+    for study in (snnc.lambda_curve, snnc.percentile_curve, snnc.timesteps_curve, snnc.ablation):
         with pytest.raises(snnc.CompileError, match="a str is no calibrated network"):
             study("m.onnx", "data.npz")  # type: ignore[arg-type]

@@ -52,6 +52,26 @@ def test_a_percentile_curve_with_and_without_lambda(inside: Path) -> None:
     assert "p (%)" in call(*words[:-1]).stdout
 
 
+def test_a_curve_over_timesteps_of_two_neurons(inside: Path) -> None:
+    neurons = ("--neuron", "if", "--against", "mtn:N=T@1")
+    words = (*STUDY, "--timesteps-curve", "1,4", *neurons, "--lambda", "1", "--plot", "t.svg")
+    report = document(call(*words, "--json"))
+    assert report["over"] == "timesteps"
+    found = [(p["neuron"], p["series"], p["at"], p["timesteps"]) for p in report["points"]]
+    assert found == [
+        ("if", "if", 1, 1),
+        ("if@4", "if", 4, 4),
+        ("mtn:N=1", "mtn:N=T@1", 1, 1),
+        ("mtn:N=4", "mtn:N=T@1", 4, 1),
+    ]
+    picture = (inside / "t.svg").read_text()
+    assert "timesteps T" in picture and "mtn:N=T@1" in picture
+    assert call(*STUDY, "--lambda-curve", "--lambdas", "1", "--neuron", "if").exit_code == 0
+    lines = call(*words).stdout.splitlines()
+    assert lines[1].split()[:3] == ["neuron", "T", "lambda"]
+    assert lines[5].split()[:3] == ["if@4", "4", "1"], lines
+
+
 def test_a_lambda_that_misses_the_fidelity_is_marked(inside: Path) -> None:
     words = (*STUDY, "--percentile-curve", "--percentiles", "1", "--m", "1")
     points = document(call(*words, "--json"))["points"]
@@ -100,6 +120,8 @@ BAD = {
     "plot_over_model": (*STUDY, "--ablation", "--plot", "link.svg"),
     "curve_lambda": (*STUDY, "--lambda-curve", "--lambdas", "0.5,2"),
     "curve_percentile": (*STUDY, "--percentile-curve", "--percentiles", "0,60"),
+    "curve_timesteps": (*STUDY, "--timesteps-curve", "1,0"),
+    "curve_against": (*STUDY, "--timesteps-curve", "2", "--against", "mtn:N=2@two"),
     "curve_fidelity": (*STUDY, "--percentile-curve", "--fidelity", "2"),
     "other_network": ("eval", "mlp.onnx", "other.onnx", "--data", TEST, "--per-layer"),
 }
@@ -140,6 +162,8 @@ USAGE = {
     "lambdas_of_percentiles": (*STUDY, "--percentile-curve", "--lambdas", "1"),
     "per_layer_of_study": (*STUDY, "--ablation", "--per-layer"),
     "samples_alone": ("eval", "mlp.onnx", "x.onnx", "--data", TEST, "--samples", "5"),
+    "against_of_lambdas": (*STUDY, "--lambda-curve", "--against", "if"),
+    "parts_of_timesteps": (*STUDY, "--timesteps-curve", "1,2.5"),
     "no_numbers": (*STUDY, "--lambda-curve", "--lambdas", "1,much"),
 }
 

@@ -16,7 +16,7 @@ from snnc.cli.options import (
     statistics_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.cli.studies import numbers, study_command
+from snnc.cli.studies import numbers, study_command, whole_numbers
 from snnc.curves import PERCENTILES
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis
@@ -56,6 +56,12 @@ from snnc.site_errors import SAMPLES, diagnose
 )
 @click.option("--lambda-curve", is_flag=True, help="Accuracy and energy against lambda.")
 @click.option("--percentile-curve", is_flag=True, help="Accuracy and energy against percentile.")
+@click.option(
+    "--timesteps-curve",
+    callback=whole_numbers,
+    metavar="T,T,...",
+    help="Accuracy and energy against the number of timesteps.",
+)
 @click.option("--ablation", is_flag=True, help="Fire functions with and without scaling.")
 @click.option("--histogram", metavar="SITE", help="Activations and spike counts of a site.")
 @click.option(
@@ -71,6 +77,13 @@ from snnc.site_errors import SAMPLES, diagnose
     callback=numbers,
     metavar="L,L,...",
     help="Scale factors of --lambda-curve.  [default: 16 from 1 to 0.02]",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="SPEC",
+    help="Another neuron in a --timesteps-curve, such as mtn:N=T@1: as --neuron, where T stands "
+    "for the number of timesteps and @ for those that it runs (repeatable).",
 )
 @click.option(
     "--percentiles",
@@ -100,13 +113,15 @@ from snnc.site_errors import SAMPLES, diagnose
 def eval_command(context: click.Context, /, model: Path, data: Path, **options: Any) -> None:
     """Compare the spiking network SNN with the network MODEL it came from, or study MODEL.
 
-    The studies (--lambda-curve, --percentile-curve, --ablation, --histogram) calibrate and compile
-    MODEL themselves and take no SNN.
+    The studies (--lambda-curve, --percentile-curve, --timesteps-curve, --ablation, --histogram)
+    calibrate and compile MODEL themselves and take no SNN.
 
     \b
     Examples:
       snnc eval model.onnx model.snn.onnx --data test.npz
       snnc eval model.onnx --data test.npz --calibration samples.npz --lambda-curve --plot a.svg
+      snnc eval model.onnx --data test.npz --calibration samples.npz --timesteps-curve 1,2,4,8 \\
+        --neuron if --against mtn:N=T@1
     """
     mode = mode_of(context)
     if mode == COMPARISON:

@@ -6,6 +6,7 @@ import click
 
 import snnc
 from snnc.cli.calibrate import calibrate_command
+from snnc.cli.compare import compare_command
 from snnc.cli.compile import check_command, compile_command
 from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
@@ -13,6 +14,7 @@ from snnc.cli.info import info_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
 from snnc.cli.tune import tune_command
+from snnc.cli.verify_equivalence import verify_equivalence_command
 from snnc.errors import CompileError
 
 
@@ -48,6 +50,8 @@ for _command in (
     inspect_command,
     run_command,
     eval_command,
+    compare_command,
+    verify_equivalence_command,
     neurons_command,
     info_command,
 ):

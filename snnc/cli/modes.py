@@ -17,6 +17,7 @@ MODES = {
     COMPARISON: frozenset({"per_layer", "samples", "output", "pj_ac", "pj_mac"}),
     "lambda_curve": _STUDY | {"neuron", "levels", "percentile", "lambdas"},
     "percentile_curve": _STUDY | {"neuron", "levels", "percentiles", "scale", "fidelity"},
+    "timesteps_curve": _STUDY | {"neuron", "levels", "against", "percentile", "scale", "fidelity"},
     "ablation": _STUDY | {"percentile", "fidelity"},
     "histogram": _CALIBRATED
     | {"mask_input", "plot", "output", "neuron", "levels", "percentile", "scale", "fidelity"},

@@ -148,6 +148,12 @@ def samples_from(calibration: str | None) -> str | Path | None:
 
 def neuron_of(neuron: str, m: int | None, rule: str | None, levels: str | None) -> NeuronModel:
     """The neuron that the options describe."""
+    return parse_neuron(neuron_text(neuron, m, rule, levels))
+
+
+def neuron_text(neuron: str, m: int | None, rule: str | None, levels: str | None) -> str:
+    """NAME[:PARAMETER=VALUE]...[@TIMESTEPS] with all that the options say."""
     given = {"M": m, "rule": rule, "levels": levels}
     settings = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return parse_neuron(":".join([neuron, *settings]))
+    name, at, timesteps = neuron.partition("@")
+    return ":".join([name, *settings]) + at + timesteps

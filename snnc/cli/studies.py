@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.cli.options import neuron_of, samples_from
+from snnc.cli.options import neuron_text, samples_from
 from snnc.cli.output import Progress, print_json
 from snnc.compile_report import RANDOM_WARNING
 from snnc.compiler import Watch, calibrate
-from snnc.curves import (
-    PERCENTILES,
-    Point,
-    Recipe,
-    Study,
-    ablation,
-    lambda_curve,
-    percentile_curve,
-)
+from snnc.curves import PERCENTILES, ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.histogram import Histogram, histogram
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel, Polarity, parse_neuron
+from snnc.ir.neuron_spec import NeuronSpec, spec_at
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
+from snnc.passes.fold_time import FoldTime
 from snnc.plots import plot, require_format
 from snnc.report import percent, table
 from snnc.search.grid import GRID, require_fidelity
+from snnc.studies import Point, Recipe, Study
+
+_N = TypeVar("_N", int, float)
 
 
 def numbers(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[float, ...] | None:
     """An option's numbers between commas (a callback of click)."""
+    return _numbers(context, parameter, value, float)
+
+
+def whole_numbers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """An option's whole numbers between commas (a callback of click)."""
+    return _numbers(context, parameter, value, int)
+
+
+def _numbers(
+    context: click.Context, parameter: click.Parameter, value: str | None, kind: Callable[[str], _N]
+) -> tuple[_N, ...] | None:
     if value is None:
         return None
     try:
-        return tuple(float(number) for number in value.split(","))
+        return tuple(kind(number) for number in value.split(","))
     except ValueError:
+        whole = "whole " if kind is int else ""
         raise click.BadParameter(
-            f"'{value}' is no list of numbers between commas", context, parameter
+            f"'{value}' is no list of {whole}numbers between commas", context, parameter
         ) from None
 
 
@@ -83,14 +95,32 @@ def _check_numbers(options: dict[str, Any]) -> None:
     """Refuses numbers out of range before any long work."""
     scale = 1.0 if options["scale"] is None else options["scale"]
     for tried in (scale, *(options["lambdas"] or ())):
-        AssignThresholds(_neuron(options), tried, _polarity(options))
+        for spec in _specs(options):
+            AssignThresholds(spec.neuron, tried, _polarity(options))
+            FoldTime(spec.timesteps)
     for p in (options["percentile"], *(options["percentiles"] or ())):
         require_percentile(p)
     require_fidelity(options["fidelity"])
 
 
+def _neurons(options: dict[str, Any]) -> tuple[str, ...]:
+    """The neurons as asked for: --neuron, and what it is drawn against."""
+    first = neuron_text(options["neuron"], options["m"], options["rule"], options["levels"])
+    return first, *options["against"]
+
+
+def _specs(options: dict[str, Any]) -> list[NeuronSpec]:
+    """Every neuron of the study; a curve over timesteps has it once for each T."""
+    times: tuple[int, ...] | None = options["timesteps_curve"]
+    if times is None:
+        return [NeuronSpec(_neuron(options))]
+    for t in times:
+        FoldTime(t)
+    return [spec_at(neuron, t) for neuron in _neurons(options) for t in times]
+
+
 def _neuron(options: dict[str, Any]) -> NeuronModel:
-    return neuron_of(options["neuron"], options["m"], options["rule"], options["levels"])
+    return parse_neuron(_neurons(options)[0])
 
 
 def _polarity(options: dict[str, Any]) -> Polarity:
@@ -112,7 +142,18 @@ def _study(
         options["pj_mac"],
         progress,
     )
-    neuron, scale, p = _neuron(options), options["scale"], options["percentile"]
+    scale, p = options["scale"], options["percentile"]
+    if mode == "timesteps_curve":
+        return timesteps_curve(
+            network,
+            data,
+            neurons=_neurons(options),
+            timesteps=options["timesteps_curve"],
+            scale=scale,
+            percentile=p,
+            recipe=recipe,
+        )
+    neuron = _neuron(options)
     if mode == "lambda_curve":
         scales = options["lambdas"] or GRID
         return lambda_curve(
@@ -139,7 +180,12 @@ def _study(
 
 def study_table(study: Study) -> str:
     """One row a spiking network, after one for the ANN."""
-    head = {"lambda": [], "percentile": ["p (%)"], "fire function": ["fire function", "levels"]}
+    head = {
+        "lambda": [],
+        "percentile": ["p (%)"],
+        "timesteps": ["neuron", "T"],
+        "fire function": ["fire function", "levels"],
+    }
     columns = [*head[study.over], "lambda", "top-1", "agreement", "cosine"]
     columns += ["energy (spikes)", "eq. 44", "energy (events)"]
     first = study.points[0].result
@@ -159,7 +205,8 @@ def _row(study: Study, point: Point) -> list[Any]:
     lead: dict[str, list[Any]] = {
         "lambda": [],
         "percentile": [f"{point.percentile:g}"],
-        "fire function": [point.neuron.parameters.get("levels"), len(_levels(point))],
+        "timesteps": [str(NeuronSpec(point.neuron, point.timesteps)), point.at],
+        "fire function": [point.neuron.parameters.get("levels"), _levels(point.neuron)],
     }
     return [
         *lead[study.over],
@@ -173,9 +220,9 @@ def _row(study: Study, point: Point) -> list[Any]:
     ]
 
 
-def _levels(point: Point) -> Any:
-    assert isinstance(point.neuron, SFN)
-    return point.neuron.level_values
+def _levels(neuron: NeuronModel) -> int | None:
+    """How many levels a sign has, of a fire function."""
+    return len(neuron.level_values) if isinstance(neuron, SFN) else None
 
 
 def _histogram_table(found: Histogram) -> str:

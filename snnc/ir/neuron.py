@@ -74,6 +74,10 @@ class NeuronModel(ABC):
     def top(self) -> int:
         """The largest spike count."""
 
+    def levels_between(self, lowest: int, highest: int) -> int:
+        """How many spike counts there are from one of them to another."""
+        return highest - lowest + 1
+
     @abstractmethod
     def step_of(self, theta: float, scale: float) -> float:
         """Base step for threshold `theta` and scale factor lambda; 0.0 if theta is 0 (dead)."""

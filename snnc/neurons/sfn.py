@@ -91,6 +91,10 @@ class SFN(NeuronModel):
         """The largest level y_max."""
         return int(self.level_values[-1])
 
+    def levels_between(self, lowest: int, highest: int) -> int:
+        y = self.level_values
+        return 1 + int(np.count_nonzero(y <= highest) + np.count_nonzero(y <= -lowest))
+
     @cached_property
     def _thresholds(self) -> Array:
         y = self.level_values

@@ -1,0 +1,204 @@
+"""Whether an integrate-and-fire network equals its multi-threshold one, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from snnc.calibrated import CalibratedNetwork, require_calibrated
+from snnc.data import Source, samples_of
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph
+from snnc.ir.neuron import NeuronModel, neuron_model
+from snnc.ir.neuron_spec import NeuronSpec
+from snnc.ir.node import Array, Neuron
+from snnc.neurons.dual_if import DualIF
+from snnc.neurons.integrate_fire import IF
+from snnc.passes.fold_time import FoldTime
+from snnc.runtime import Session, batch_size
+from snnc.sites import site_names, steps_at
+from snnc.studies import DEFAULT_RECIPE, Recipe, Setting, scaled, spiking_graph
+from snnc.theorems import Compared, Theta, compare_layer
+
+Verdict: TypeAlias = Literal["exact", "bounded", "violated"]
+
+
+@dataclass(frozen=True)
+class LayerEquivalence:
+    """A layer of integrate-and-fire neurons and its counterpart on the mean of its own inputs.
+
+    theta: of positive and negative spikes, 0 for a sign that never fires. exact: share of entries
+    (neuron and sample) that meet the premises of Theorem 1; beyond: share of inputs x(t) outside
+    the thresholds, in entries that do not; worst: the one furthest out. error: largest |obar_IF -
+    o_M|; bound: largest of Theorem 3 over entries that are not exact, both in units of the input;
+    limit: the bound that needs no membrane, (2 theta + theta of the other sign) / T, where all
+    |x(t)| <= theta. holds: whether no entry has a larger error than its bound, and none where the
+    premises are met.
+    """
+
+    name: str
+    theta: tuple[float, float]
+    verdict: Verdict
+    entries: int
+    exact: float
+    beyond: float
+    worst: float
+    error: float
+    mean_error: float
+    bound: float
+    limit: float | None
+    ties: int
+    holds: bool
+
+    @property
+    def largest(self) -> float:
+        """The larger threshold; 1.0 for a layer that never fires."""
+        return max(self.theta) or 1.0
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "layer": self.name,
+            "theta": list(self.theta),
+            "verdict": self.verdict,
+            "entries": self.entries,
+            "exact_share": self.exact,
+            "beyond_share": self.beyond,
+            "worst_input": self.worst,
+            "error": self.error,
+            "mean_error": self.mean_error,
+            "bound": self.bound,
+            "limit": self.limit,
+            "ties": self.ties,
+            "within_bound": self.holds,
+        }
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Every layer of an integrate-and-fire network against its counterpart, from input to output.
+
+    neuron: with its timesteps; scale: its lambda.
+    """
+
+    neuron: NeuronSpec
+    scale: float
+    samples: int
+    layers: tuple[LayerEquivalence, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """As `snnc verify-equivalence --json` prints it."""
+        return {
+            "neuron": str(self.neuron),
+            "timesteps": self.neuron.timesteps,
+            "lambda": self.scale,
+            "samples": self.samples,
+            "layers": [layer.summary() for layer in self.layers],
+        }
+
+
+def require_integrate_and_fire(model: NeuronModel) -> None:
+    """Raises CompileError for neurons that the theorems do not speak of."""
+    if not isinstance(model, IF | DualIF):
+        raise CompileError(
+            f"neuron '{model.name}' is not integrate-and-fire", help="take if, or dual-if"
+        )
+    if isinstance(model, IF) and model.reset != "soft":
+        raise CompileError(
+            "a hard reset loses what lies above the threshold: no multi-threshold neuron equals it",
+            help="leave reset=hard out",
+        )
+
+
+def verify_equivalence(
+    network: CalibratedNetwork,
+    data: Source,
+    *,
+    timesteps: int,
+    neuron: NeuronModel | str = "if",
+    scale: float | None = None,
+    percentile: float = 1.0,
+    recipe: Recipe = DEFAULT_RECIPE,
+) -> Equivalence:
+    """Runs `if` or `dual-if` over T timesteps on `data`, streaming, and checks every layer against
+    the multi-threshold neuron of theta/T, N = T and v(0)/T on the mean of the layer's own inputs.
+
+    scale: lambda; None chooses it as `compile` would. Raises CompileError for other neurons, and
+    for a hard reset, to which no theorem applies.
+    """
+    require_calibrated(network)
+    FoldTime(timesteps)
+    model = neuron_model(neuron)
+    require_integrate_and_fire(model)
+    asked = Setting(model, 1.0, percentile, None, timesteps)
+    setting = scaled(network, [asked], scale, recipe)[0]
+    graph = spiking_graph(network, setting, recipe)
+    names = site_names(network.sited)
+    layers = [
+        _Layer(graph, neuron, names.get(neuron.outputs[0], neuron.loc.names[0]))
+        for neuron in graph.neurons
+        if isinstance(neuron.model, IF | DualIF)
+    ]
+    taps = dict.fromkeys(v for layer in layers for v in layer.taps)
+    session, samples, done = Session(graph, taps=taps), samples_of(data, network.ann), 0
+    for feeds in samples.batches(batch_size(graph, taps)):
+        values = session.run(feeds)
+        for layer in layers:
+            layer.update(*(values[v] for v in layer.taps))
+        done += samples.size_of(feeds)
+        recipe.progress("comparing neurons", done, samples.count)
+    return Equivalence(setting.spec, setting.scale, done, tuple(x.result() for x in layers))
+
+
+class _Layer:
+    """Running comparison of one layer. taps: its inputs and outputs."""
+
+    def __init__(self, graph: Graph, neuron: Neuron, name: str) -> None:
+        self._neuron, self._name, self._steps = neuron, name, graph.timesteps
+        potential = float(neuron.model.parameters["potential"])
+        self._theta = Theta(*steps_at(graph, neuron), potential)
+        self._cap = float(neuron.model.parameters["bound"])
+        self.taps = neuron.inputs[0], neuron.outputs[0]
+        self._entries = self._exact = self._beyond = self._ties = 0
+        self._worst = self._error = self._total = self._bound = 0.0
+        self._within = self._holds = True
+
+    def update(self, x: Array, out: Array) -> None:
+        """Adds a batch, [T * N, ...] each."""
+        found: Compared = compare_layer(
+            x.reshape(self._steps, -1), out.reshape(self._steps, -1), self._theta, self._cap
+        )
+        self._entries += found.exact.size
+        self._exact += int(np.count_nonzero(found.exact))
+        self._beyond += found.beyond
+        self._ties += found.ties
+        self._worst = max(self._worst, found.worst, key=self._excess)
+        self._error = max(self._error, float(found.error.max(initial=0.0)))
+        self._total += float(found.error.sum())
+        self._bound = max(self._bound, float(found.bound[~found.exact].max(initial=0.0)))
+        self._within &= bool((found.exact | found.within).all())
+        self._holds &= found.holds
+
+    def _excess(self, x: float) -> float:
+        return max(x - self._theta.positive, -self._theta.negative - x) if x else -np.inf
+
+    def result(self) -> LayerEquivalence:
+        theta = self._theta.positive, self._theta.negative
+        exact = self._exact == self._entries
+        entries = max(self._entries, 1)
+        return LayerEquivalence(
+            self._name,
+            theta,
+            "exact" if exact else "bounded" if self._within else "violated",
+            self._entries,
+            self._exact / entries,
+            self._beyond / (entries * self._steps),
+            self._worst,
+            self._error,
+            self._total / entries,
+            self._bound,
+            (2 * max(theta) + min(theta)) / self._steps if self._within else None,
+            self._ties,
+            self._holds,
+        )

@@ -1,0 +1,52 @@
+"""A neuron model and its number of timesteps as users write them: NAME[:PARAMETER=VALUE]...[@T]."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+from snnc.errors import CompileError
+from snnc.ir.neuron import NeuronModel, parse_neuron
+
+_PLACE = re.compile(r"(?<==)T(?=[:@]|$)|(?<=@)T$")
+"""Where a spec may say T: the value of a parameter, or the timesteps."""
+
+
+@dataclass(frozen=True)
+class NeuronSpec:
+    """A neuron model over a number of timesteps."""
+
+    neuron: NeuronModel
+    timesteps: int = 1
+
+    def __str__(self) -> str:
+        """As users write it, without what is the default."""
+        model = self.neuron
+        fields = dataclasses.fields(model)  # type: ignore[arg-type]
+        given = ((f.name, getattr(model, f.name), f.default) for f in fields)
+        text = ":".join([model.name, *(f"{k}={v}" for k, v, usual in given if v != usual)])
+        return text if self.timesteps == 1 else f"{text}@{self.timesteps}"
+
+
+def neuron_spec(asked: NeuronModel | str, timesteps: int = 1) -> NeuronSpec:
+    """A model, or a spec such as 'if:potential=0@32', over `timesteps` where it does not say."""
+    if isinstance(asked, NeuronModel):
+        return NeuronSpec(asked, timesteps)
+    if not isinstance(asked, str):
+        raise CompileError(f"{asked!r} is no neuron model", help="pass snnc.SFN(), or its name")
+    text, at, number = asked.partition("@")
+    if at and not (number.isascii() and number.isdigit()):
+        raise CompileError(
+            f"'{asked}' names no number of timesteps: '{number}'", help=f"write {text}@8, say"
+        )
+    return NeuronSpec(parse_neuron(text), int(number) if at else timesteps)
+
+
+def spec_at(asked: NeuronModel | str, timesteps: int) -> NeuronSpec:
+    """The spec for one number of timesteps T, where 'T' in it stands for that number.
+
+    'if' runs T timesteps; 'mtn:N=T@1' has T levels and runs one.
+    """
+    text = _PLACE.sub(str(timesteps), asked) if isinstance(asked, str) else asked
+    return neuron_spec(text, timesteps)
