@@ -25,8 +25,11 @@ from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
+from snnc.passes.fit_thresholds import fitting
 from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.passes.quantize_synapses import QuantizeSynapses
+from snnc.passes.threshold_rules import ThresholdRule
+from snnc.passes.threshold_rules import threshold_rule as rule_for
 from snnc.pipeline import Watcher, run_passes
 from snnc.prepare import Model, prepare
 from snnc.runtime import Session
@@ -142,6 +145,7 @@ def compile(
     fidelity: float = 0.98,
     widen: bool | None = None,
     percentile: float = 1.0,
+    threshold_rule: ThresholdRule | str | None = None,
     polarity: Polarity | None = None,
     synapses: Synapses = "float",
     timesteps: int = 1,
@@ -162,10 +166,11 @@ def compile(
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
     levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
-    (spec 2.3). polarity: a step for each sign, or one for both (None: for both with integer
-    synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at most 127, or 255
-    where only positive spikes exist. timesteps: how often the input is shown; the outputs are means
-    over them. keep: patterns of node names that stay analog. verify: check
+    (spec 2.3). threshold_rule: what thresholds are made from (None: the neuron's own rule; see
+    snnc.passes.threshold_rules). polarity: a step for each sign, or one for both (None: for both
+    with integer synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at
+    most 127, or 255 where only positive spikes exist. timesteps: how often the input is shown; the
+    outputs are means over them. keep: patterns of node names that stay analog. verify: check
     on random data that no rewriting of the network changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
@@ -175,6 +180,7 @@ def compile(
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
     require_percentile(percentile)
+    rule_for(threshold_rule, neuron, synapses, mask_input is not None)
     FoldTime(timesteps)
     if timesteps > 1 and synapses == "int8":
         raise CompileError(
@@ -196,11 +202,17 @@ def compile(
         network.save_statistics(save_statistics)
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)
-    calibrated = network.graph(percentile, watch.graph)
+    masked = network.calibration.mask_input is not None
+    rule = rule_for(threshold_rule, neuron, synapses, masked, percentile)
+    calibrated = network.graph(rule.quantile, watch.graph)
     if timesteps > 1:
         trial = partial(with_scale, calibrated, neuron, scale or 1.0, polarity)
         first = next(network.calibration.reservoir.batches(1))
         require_foldable(trial(), trial(timesteps=timesteps), first)
+    reservoir = network.calibration.reservoir
+    told = partial(watch.progress, "fitting thresholds")
+    fit = fitting(rule, neuron, reservoir, polarity, timesteps, scale or 1.0, told)
+    calibrated = run_passes(calibrated, fit, watch.graph)
     choice = None
     if scale is None:
         choose = partial(
@@ -212,7 +224,6 @@ def compile(
         neuron, choice = _chosen(neuron, widest, choose, watch)
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses, timesteps)
-    reservoir = network.calibration.reservoir
     integer = None
     if synapses == "int8":
         spiking = _quantized(spiking, reservoir.samples(ROUNDING_SAMPLES), watch)

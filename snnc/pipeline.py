@@ -11,6 +11,7 @@ from snnc.ir.verify import verify
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.base import Pass
 from snnc.passes.calibrate import Calibrate
+from snnc.passes.fit_thresholds import FitThresholds
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
@@ -22,14 +23,15 @@ PIPELINE: tuple[type[Pass], ...] = (
     Normalize,
     PlaceSites,
     Calibrate,
+    FitThresholds,
     AssignThresholds,
     SoftmaxMax,
     Substitute,
     FoldTime,
     QuantizeSynapses,
 )
-"""Every pass in the order they run, the last two for several timesteps and for integer synapses
-only; PASS_NAMES are what `--dump-after` takes."""
+"""Every pass in the order they run, FitThresholds for rules that need samples, the last two for
+several timesteps and for integer synapses only; PASS_NAMES are what `--dump-after` takes."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
 

@@ -127,7 +127,11 @@ def test_run_writes_every_output(inside: Path) -> None:
 
 @pytest.mark.parametrize("name", PASS_NAMES)
 def test_dump_after_every_pass(inside: Path, name: str) -> None:
-    words = ["--lambda", "0.25", "--synapses", "int8", "--dump-after", name]
+    runs = {
+        "fit-thresholds": ("--threshold-rule", "kim2020"),
+        "fold-time": ("--timesteps", "2"),
+    }.get(name, ("--synapses", "int8"))
+    words = ["--lambda", "0.25", *runs, "--dump-after", name]
     assert compile_mlp(*words).stdout.startswith("graph @")
     with_json = compile_mlp(*words, "--json")
     assert document(with_json)["lambda"] == 0.25

@@ -18,6 +18,7 @@ from snnc.cli.options import (
     site_options,
     statistics_option,
     synapses_option,
+    threshold_rule_option,
     timesteps_option,
     verify_option,
 )
@@ -56,6 +57,7 @@ from snnc.report import percent, short, table
 )
 @scale_options
 @neuron_options
+@threshold_rule_option
 @timesteps_option
 @synapses_option
 @site_options
@@ -83,6 +85,7 @@ def compile_command(
     rule: str | None,
     levels: str | None,
     polarity: Polarity | None,
+    threshold_rule: str | None,
     synapses: Synapses,
     timesteps: int,
     keep: tuple[str, ...],
@@ -127,6 +130,7 @@ def compile_command(
             widen=m is None,
             percentile=percentile,
             polarity=polarity,
+            threshold_rule=threshold_rule,
             synapses=synapses,
             timesteps=timesteps,
             keep=keep,

@@ -39,6 +39,8 @@ class NeuronModel(ABC):
     """The signs of input that it can spike for."""
     one_threshold: ClassVar[bool] = False
     """Whether both signs always have one threshold."""
+    threshold_rule: ClassVar[str] = "tensor-percentile"
+    """The rule of its thresholds where none is asked for."""
     dual: ClassVar[bool] = False
     """Whether each sign has a membrane of its own."""
 
@@ -147,6 +149,10 @@ class NeuronModel(ABC):
         if shared:
             seen = (max(seen),) * 2
         return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
+
+    def steps_for(self, thetas: tuple[float, ...], scale: float) -> tuple[float, ...]:
+        """Base steps for given thresholds, 0 for those of 0 (dead channels)."""
+        return tuple(self._alive(theta, scale, 0.0) for theta in thetas)
 
     def _alive(self, theta: float, scale: float, seen: float) -> float:
         step = max(self.step_of(theta, scale), self.smallest_step(seen))

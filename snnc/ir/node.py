@@ -149,6 +149,8 @@ class Op:
 
 
 Role: TypeAlias = Literal["activation", "product", "softmax"]
+Step: TypeAlias = float | tuple[float, ...]
+"""A base threshold for all entries, or one for each channel."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ class Site:
     role: 'activation' for the input of a weighted layer, 'product' for an operand of an
     activation x activation product, 'softmax' for attention probabilities.
     step: base threshold of the positive and the negative branch, 0.0 for a dead branch.
+    thresholds: theta of positive and of negative spikes where a rule chose them, one or one for
+    each channel; axis: that of the channels, counted from the last (-1), 0 for none.
     """
 
     outputs: tuple[str, ...]
@@ -165,7 +169,9 @@ class Site:
     loc: Loc
     role: Role
     statistics: Statistics | None = None
-    step: tuple[float, float] | None = None
+    step: tuple[Step, Step] | None = None
+    thresholds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    axis: int = 0
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,9 @@ def make_node(
         statistics = _record(Statistics, attrs)
         step: Any = attrs.get("step")
         role: Any = attrs["role"]
-        return Site(outputs, inputs, loc, role, statistics, step)
+        thresholds: Any = attrs.get("thresholds")
+        axis: Any = attrs.get("axis", 0)
+        return Site(outputs, inputs, loc, role, statistics, step, thresholds, axis)
     if kind in neuron_models():
         activity = _record(Activity, attrs)
         known = {"timesteps"} | {f.name for f in fields(Activity)}

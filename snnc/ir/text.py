@@ -173,7 +173,10 @@ def _site_attrs(site: Site) -> dict[str, Attribute]:
     attrs: dict[str, Attribute] = {"role": site.role}
     attrs |= _fields(site.statistics)
     if site.step is not None:
-        attrs["step"] = site.step
+        attrs["step"] = site.step  # type: ignore[assignment]
+    if site.thresholds is not None:
+        attrs["thresholds"] = site.thresholds  # type: ignore[assignment]
+        attrs["axis"] = site.axis
     return attrs
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Synapses
-from snnc.ir.node import Coding, Loc, Neuron, Node, Op, Site, sides_of
+from snnc.ir.node import Array, Coding, Loc, Neuron, Node, Op, Site, Step, sides_of
 from snnc.ir.ops import ONNX_TYPE, Absorbed, absorbed_rectifier
 
 
@@ -46,8 +46,8 @@ class Substitute:
         return replace(graph.rewrite(rule), stage=Stage.SPIKING)
 
     def _model(self, site: Site) -> NeuronModel:
-        positive, negative = site.step or (0.0, 0.0)
-        return self.neuron.at(sides_of(positive > 0, negative > 0), self.synapses)
+        positive, negative = (np.any(step) for step in site.step or (0.0, 0.0))
+        return self.neuron.at(sides_of(bool(positive), bool(negative)), self.synapses)
 
     def _absorbed(self, graph: Graph, site: Site) -> Absorbed | None:
         """The rectifier that the site's neuron performs; over several timesteps one without a
@@ -55,7 +55,8 @@ class Substitute:
         found, (positive, _) = absorbed_rectifier(graph, site), site.step or (0.0, 0.0)
         if found is None or self.timesteps == 1 or np.isinf(found.bound):
             return found
-        return found if self._model(site).top * positive <= found.bound else None
+        largest = float(np.max(positive))
+        return found if self._model(site).top * largest <= found.bound else None
 
 
 def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:
@@ -63,9 +64,9 @@ def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:
     out, x = site.outputs[0], site.inputs[0]
     names, consts = [], {}
     for sign, step in zip("+-", site.step or (0.0, 0.0), strict=True):
-        names.append(graph.fresh(f"{out}.step{sign}") if step else "")
-        if step:
-            consts[names[-1]] = np.array(step, np.float32)
+        names.append(graph.fresh(f"{out}.step{sign}") if np.any(step) else "")
+        if names[-1]:
+            consts[names[-1]] = _constant(step, site.axis)
     kind = replace(graph.types[out], coding=Coding.SPIKE)
     if kind.dtype == "float32":
         neuron = Neuron((out,), (x, names[0], names[1]), site.loc, model)
@@ -79,6 +80,12 @@ def neuron_at(graph: Graph, site: Site, model: NeuronModel) -> Replacement:
     )
     types = {single: replace(float32, coding=Coding.REAL), spikes: float32, out: kind}
     return Replacement(nodes, types, consts)
+
+
+def _constant(step: Step, axis: int) -> Array:
+    """A step in a shape that broadcasts along the axis of its channels."""
+    array = np.array(step, np.float32)
+    return array.reshape(-1, *[1] * (-axis - 1)) if array.ndim else array
 
 
 def _cast(output: str, value: str, dtype: str, loc: Loc) -> Op:
