@@ -28,6 +28,7 @@ from snnc.passes.calibration import require_percentile
 from snnc.passes.fit_thresholds import fitting
 from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.passes.quantize_synapses import QuantizeSynapses
+from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.threshold_rules import ThresholdRule
 from snnc.passes.threshold_rules import threshold_rule as rule_for
 from snnc.pipeline import Watcher, run_passes
@@ -212,7 +213,8 @@ def compile(
     reservoir = network.calibration.reservoir
     told = partial(watch.progress, "fitting thresholds")
     fit = fitting(rule, neuron, reservoir, polarity, timesteps, scale or 1.0, told)
-    calibrated = run_passes(calibrated, fit, watch.graph)
+    own = (SiteNeurons(neuron, network.calibration),) if rule.statistic == "entropy" else ()
+    calibrated = run_passes(calibrated, (*fit, *own), watch.graph)
     choice = None
     if scale is None:
         choose = partial(

@@ -16,6 +16,7 @@ from snnc.passes.fold_time import FoldTime
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.passes.quantize_synapses import QuantizeSynapses
+from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 
@@ -24,14 +25,15 @@ PIPELINE: tuple[type[Pass], ...] = (
     PlaceSites,
     Calibrate,
     FitThresholds,
+    SiteNeurons,
     AssignThresholds,
     SoftmaxMax,
     Substitute,
     FoldTime,
     QuantizeSynapses,
 )
-"""Every pass in the order they run, FitThresholds for rules that need samples, the last two for
-several timesteps and for integer synapses only; PASS_NAMES are what `--dump-after` takes."""
+"""Every pass in the order they run: FitThresholds and SiteNeurons for rules that need them, the
+last two for several timesteps and for integer synapses. PASS_NAMES are what `--dump-after` takes."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
 

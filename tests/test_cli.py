@@ -130,6 +130,7 @@ def test_dump_after_every_pass(inside: Path, name: str) -> None:
     runs = {
         "fit-thresholds": ("--threshold-rule", "kim2020"),
         "fold-time": ("--timesteps", "2"),
+        "site-neurons": ("--neuron", "aif", "--threshold-rule", "pmsm2025"),
     }.get(name, ("--synapses", "int8"))
     words = ["--lambda", "0.25", *runs, "--dump-after", name]
     assert compile_mlp(*words).stdout.startswith("graph @")

@@ -154,7 +154,7 @@ def test_the_trained_network_is_not_changed(network: CalibratedNetwork) -> None:
 def test_defaults() -> None:
     assert threshold_rule(None, IF()).per == "channel"
     assert threshold_rule(None, SFN()).statistic == "percentile"
-    assert threshold_rule(None, AIF()) == ThresholdRule(percentile=1.0)
+    assert threshold_rule(None, AIF()).statistic == "entropy"
     assert threshold_rule(None, MTN(), "int8").per == "tensor"
     assert threshold_rule(None, DualIF(), masked=True).per == "tensor"
     assert threshold_rule("rueckauer2017", IF()).quantile == 0.1

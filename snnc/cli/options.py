@@ -97,7 +97,7 @@ threshold_rule_option = click.option(
     "--threshold-rule",
     type=click.Choice(list(RULES)),
     help="What thresholds are made from (docs/thresholds.md).  [default: channel-mse for if, "
-    "dual-if, mtn and dual-mtn, else tensor-percentile]",
+    "dual-if, mtn and dual-mtn, pmsm2025 for aif, tensor-percentile for sfn]",
 )
 timesteps_option = click.option(
     "--timesteps",

@@ -162,6 +162,18 @@ class NeuronModel(ABC):
         """The step below which an activation of size `seen` would saturate, where that matters."""
         return 0.0
 
+    def at_site(
+        self, probabilities: Array, quantiles: Array, zeros: float
+    ) -> tuple[NeuronModel, float]:
+        """The model and threshold for a site whose activations have these quantiles.
+
+        zeros: the share of exact zeros. For models with parameters that a site decides.
+        """
+        raise CompileError(
+            f"neuron '{self.name}' has no parameters of its own at a site",
+            help="the rule pmsm2025 goes with aif",
+        )
+
     def wider(self) -> NeuronModel | None:
         """The same model with more levels, for where no scale factor is fine enough."""
         return None
@@ -249,6 +261,11 @@ def parse_neuron(text: str) -> NeuronModel:
                 f"neuron '{text}': {key} is no {'whole ' * (kind is int)}number: '{value}'"
             ) from None
     return make_neuron(name, **parameters)
+
+
+def format_neuron(model: NeuronModel) -> str:
+    """The text that `parse_neuron` reads."""
+    return ":".join([model.name, *(f"{k}={v}" for k, v in model.parameters.items())])
 
 
 def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:

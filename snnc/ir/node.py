@@ -162,6 +162,7 @@ class Site:
     step: base threshold of the positive and the negative branch, 0.0 for a dead branch.
     thresholds: theta of positive and of negative spikes where a rule chose them, one or one for
     each channel; axis: that of the channels, counted from the last (-1), 0 for none.
+    neuron: the model where the site has one of its own.
     """
 
     outputs: tuple[str, ...]
@@ -172,6 +173,7 @@ class Site:
     step: tuple[Step, Step] | None = None
     thresholds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     axis: int = 0
+    neuron: NeuronModel | None = None
 
 
 @dataclass(frozen=True)

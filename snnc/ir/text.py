@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from snnc.ir.graph import Graph
+from snnc.ir.neuron import format_neuron
 from snnc.ir.node import (
     Activity,
     Array,
@@ -177,6 +178,8 @@ def _site_attrs(site: Site) -> dict[str, Attribute]:
     if site.thresholds is not None:
         attrs["thresholds"] = site.thresholds  # type: ignore[assignment]
         attrs["axis"] = site.axis
+    if site.neuron is not None:
+        attrs["neuron"] = format_neuron(site.neuron)
     return attrs
 
 

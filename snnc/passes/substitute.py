@@ -47,7 +47,8 @@ class Substitute:
 
     def _model(self, site: Site) -> NeuronModel:
         positive, negative = (np.any(step) for step in site.step or (0.0, 0.0))
-        return self.neuron.at(sides_of(bool(positive), bool(negative)), self.synapses)
+        model = site.neuron or self.neuron
+        return model.at(sides_of(bool(positive), bool(negative)), self.synapses)
 
     def _absorbed(self, graph: Graph, site: Site) -> Absorbed | None:
         """The rectifier that the site's neuron performs; over several timesteps one without a

@@ -11,7 +11,7 @@ from snnc.errors import CompileError, unknown_name
 from snnc.ir.neuron import NeuronModel, Synapses
 from snnc.passes.calibration import require_percentile
 
-Statistic: TypeAlias = Literal["percentile", "maximum", "mse"]
+Statistic: TypeAlias = Literal["percentile", "maximum", "mse", "entropy"]
 Per: TypeAlias = Literal["tensor", "channel"]
 
 
@@ -21,9 +21,10 @@ class ThresholdRule:
 
     statistic: `maximum` of x; `percentile`, what all but that share of x stays below; `mse`, the
     fraction of the maximum that minimises E[(x - emitted)^2], layer by layer on the spiking
-    network's own activations. per: one theta for a tensor, or one a channel where the layers that
-    read the site tell its channels. percentile: in percent, None for the one of the compilation.
-    correct: biases also shift so that the layers' outputs come nearest to the trained ones.
+    network's own activations; `entropy`, what the neuron model makes of the quantiles of x. per:
+    one theta for a tensor, or one a channel where the layers that read the site tell its channels.
+    percentile: in percent, None for the one of the compilation. correct: biases also shift so that
+    the layers' outputs come nearest to the trained ones.
     """
 
     statistic: Statistic = "percentile"
@@ -38,6 +39,10 @@ class ThresholdRule:
             raise unknown_name("per", str(self.per), get_args(Per))
         if self.percentile is not None:
             require_percentile(self.percentile)
+        if self.statistic == "entropy" and self.per == "channel":
+            raise CompileError(
+                "the statistic 'entropy' is of whole tensors", help="leave per='channel' out"
+            )
         if self.correct and self.statistic != "mse":
             raise CompileError(
                 f"biases are not corrected with the statistic '{self.statistic}'",
@@ -62,16 +67,19 @@ RULES: Mapping[str, ThresholdRule] = MappingProxyType(
         "rueckauer2017": ThresholdRule("percentile", percentile=0.1),
         "kim2020": ThresholdRule("maximum", "channel"),
         "channel-percentile": ThresholdRule("percentile", "channel"),
+        "pmsm2025": ThresholdRule("entropy"),
         "tensor-mse": ThresholdRule("mse", correct=True),
         "channel-mse": ThresholdRule("mse", "channel", correct=True),
     }
 )
-"""Rules by name. tensor-percentile: arXiv 2510.23383, and the code of ECMT before it.
-diehl2015: data-based normalisation (Diehl et al., IJCNN 2015). rueckauer2017: its robust form, the
-99.9th percentile (Rueckauer et al., Frontiers in Neuroscience 2017). kim2020: channel-wise
-normalisation (Kim et al., Spiking-YOLO, AAAI 2020). channel-percentile: both of the last. mse:
-this project's; minimum-error thresholds are those of quantisation, the correction of biases is
-that of 'data-free quantization' (Nagel et al., ICCV 2019), done behind the rectifier."""
+"""Rules by name.
+
+tensor-percentile: arXiv 2510.23383, section 3.2. diehl2015: data-based normalisation (Diehl et al.,
+IJCNN 2015). rueckauer2017: its robust form, the 99.9th percentile (Rueckauer et al., Frontiers in
+Neuroscience 2017). kim2020: channel-wise normalisation (Kim et al., Spiking-YOLO, AAAI 2020).
+channel-percentile: both of the last. pmsm2025: bounds of AIF and theta = L sigma by entropy (arXiv
+2508.14520, eqs. 12-19). tensor-mse, channel-mse: thresholds of least error, and biases corrected as
+in data-free quantisation (Nagel et al., ICCV 2019), but behind the rectifier."""
 
 
 def threshold_rule(
