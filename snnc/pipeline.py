@@ -33,7 +33,7 @@ PIPELINE: tuple[type[Pass], ...] = (
     QuantizeSynapses,
 )
 """Every pass in the order they run: FitThresholds and SiteNeurons for rules that need them, the
-last two for several timesteps and for integer synapses. PASS_NAMES are what `--dump-after` takes."""
+last two for several timesteps and for integer synapses. `--dump-after` takes PASS_NAMES."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
 
