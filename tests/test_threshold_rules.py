@@ -192,3 +192,12 @@ def test_an_artifact_with_thresholds_by_channel(tmp_path: Path) -> None:
     again = snnc.run(snnc.load(saved), snnc.samples_of(held_out, snnc.load(saved)))
     for name, array in outputs.items():
         np.testing.assert_allclose(again[name], array, rtol=1e-5, atol=1e-5)
+
+
+def test_lambda_multiplies_thresholds_of_least_error(network: CalibratedNetwork) -> None:
+    """At the first site, whose input no lambda changes, they do not follow the lambda."""
+    thresholds = []
+    for scale in (1.0, 0.25):
+        fit = FitThresholds(RULES["channel-mse"], IF(), network.samples, scale=scale)
+        thresholds.append(fit(network.graph(1.0)).sites[0].thresholds)
+    assert thresholds[0] == thresholds[1]

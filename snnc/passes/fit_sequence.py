@@ -125,10 +125,10 @@ class _Sequence:
         return positive, negative
 
     def _emitted(self, neuron: Neuron, found: Array, thetas: list[Array]) -> Array:
-        """Mean output [channels, n] for inputs [T, channels, n]."""
-        model, scale = neuron.model, self._fit.scale
+        """Mean output [channels, n] for inputs [T, channels, n], at lambda = 1."""
+        model = neuron.model
         steps = [
-            np.array([finite_step(model.step_of(float(t), scale)) for t in each], np.float32)
+            np.array([finite_step(model.step_of(float(t), 1.0)) for t in each], np.float32)
             for each in thetas
         ]
         positive, negative = (s[:, None] for s in steps)
