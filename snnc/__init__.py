@@ -1,9 +1,10 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.calibrating import Watch, calibrate
 from snnc.comparison import Comparison, compare
 from snnc.compile_report import CompileReport
-from snnc.compiler import SpikingNetwork, Watch, calibrate, compile
+from snnc.compiler import SpikingNetwork, compile
 from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError

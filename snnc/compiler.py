@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from snnc.backends.lowering import lower
 from snnc.backends.onnx_model import save_onnx
-from snnc.calibrated import CalibratedNetwork, CalibrationSource, Progress, with_scale
+from snnc.calibrated import CalibratedNetwork, CalibrationSource, with_scale
+from snnc.calibrating import Watch, calibrated_by, require_open_sites, sources_of
 from snnc.compile_report import CompileReport, warnings_of
 from snnc.coverage import coverage_of
 from snnc.data import Samples, Source, samples_of
@@ -18,17 +19,20 @@ from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
-from snnc.frontend import external_files
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
+from snnc.passes.fit_thresholds import fitting
 from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.passes.quantize_synapses import QuantizeSynapses
-from snnc.pipeline import Watcher, run_passes
-from snnc.prepare import Model, prepare
+from snnc.passes.site_neurons import SiteNeurons
+from snnc.passes.threshold_rules import ThresholdRule
+from snnc.passes.threshold_rules import threshold_rule as rule_for
+from snnc.pipeline import run_passes
+from snnc.prepare import Model
 from snnc.runtime import Session
 from snnc.search.grid import (
     FINE_GRID,
@@ -38,7 +42,6 @@ from snnc.search.grid import (
     choose_scale,
     require_fidelity,
 )
-from snnc.shards import WHOLE, Shard
 
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
@@ -74,71 +77,6 @@ class SpikingNetwork:
         return measure(self.graph, samples_of(data, self.graph)).energy(pj_ac, pj_mac)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who is told about progress. progress(phase, done, total or None); graph(pass name, graph)."""
-
-    progress: Progress = lambda phase, done, total: None
-    graph: Watcher | None = None
-
-
-def calibrate(
-    model: Model,
-    *,
-    calibration: Source | None = None,
-    statistics: str | Path | None = None,
-    shard: Shard | str = WHOLE,
-    keep: str | Iterable[str] = (),
-    encode_input: bool = False,
-    mask_input: str | None = None,
-    verify: bool = False,
-    watch: Watch | None = None,
-) -> CalibratedNetwork:
-    """The network with its sites, and what they saw on the calibration samples (see compile).
-
-    shard: run this share of the samples only ('2/4' or a Shard), to be merged with the others.
-    """
-    shard = Shard.parse(shard) if isinstance(shard, str) else shard
-    source = CalibrationSource(calibration, statistics, mask_input, shard)
-    network = _calibrated(model, source, keep, encode_input, verify, None, watch or Watch())
-    _require_open_sites(network)
-    return network
-
-
-def _require_open_sites(network: CalibratedNetwork) -> None:
-    if not network.sited.open_sites:
-        raise CompileError(
-            "every neuron is a quantiser of the network: there is nothing to calibrate or choose",
-            at=network.ann.source or None,
-            help="compile it as it is: snnc compile MODEL -o OUT.onnx",
-        )
-
-
-def _calibrated(
-    model: Model,
-    source: CalibrationSource,
-    keep: str | Iterable[str],
-    encode_input: bool,
-    verify: bool,
-    output: str | None,
-    watch: Watch,
-) -> CalibratedNetwork:
-    """output: refused at once, before long work, if the network has none of that name."""
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    ann, sited = prepare(
-        model, keep=keep, encode_input=encode_input, verify=verify, watch=watch.graph
-    )
-    primary_output(ann, output)
-    network = source.calibrated(ann, sited, watch.progress)
-    return replace(network, sources=_sources(model, source.samples, source.statistics))
-
-
-def _sources(model: object, *data: object) -> tuple[Path, ...]:
-    """The files among what was passed, and those of the model's weights."""
-    files = [Path(s) for s in (model, *data) if isinstance(s, (str, Path))]
-    return (*files, *(external_files(Path(model)) if isinstance(model, (str, Path)) else ()))
-
-
 def compile(
     model: Model | CalibratedNetwork,
     *,
@@ -150,6 +88,7 @@ def compile(
     fidelity: float = 0.98,
     widen: bool | None = None,
     percentile: float = 1.0,
+    threshold_rule: ThresholdRule | str | None = None,
     polarity: Polarity | None = None,
     synapses: Synapses = "float",
     timesteps: int = 1,
@@ -171,10 +110,11 @@ def compile(
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
     the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
     levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
-    (spec 2.3). polarity: a step for each sign, or one for both (None: for both with integer
-    synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at most 127, or 255
-    where only positive spikes exist. timesteps: how often the input is shown; the outputs are means
-    over them. keep: patterns of node names that stay analog. verify: check
+    (spec 2.3). threshold_rule: what thresholds are made from (None: the neuron's own rule; see
+    snnc.passes.threshold_rules). polarity: a step for each sign, or one for both (None: for both
+    with integer synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at
+    most 127, or 255 where only positive spikes exist. timesteps: how often the input is shown; the
+    outputs are means over them. keep: patterns of node names that stay analog. verify: check
     on random data that no rewriting of the network changes its outputs. Raises CompileError.
     """
     watch = watch or Watch()
@@ -184,6 +124,7 @@ def compile(
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
     require_percentile(percentile)
+    rule_for(threshold_rule, neuron, synapses, mask_input is not None)
     FoldTime(timesteps)
     if timesteps > 1 and synapses == "int8":
         raise CompileError(
@@ -198,20 +139,33 @@ def compile(
     else:
         source = CalibrationSource(calibration, statistics, mask_input)
         if save_statistics is not None:
-            sources = _sources(model, calibration, statistics)
+            sources = sources_of(model, calibration, statistics)
             require_writable(Path(save_statistics), *sources)
-        network = _calibrated(model, source, keep, encode_input, verify, output, watch)
+        network = calibrated_by(model, source, keep, encode_input, verify, output, watch)
     if save_statistics is not None:
-        _require_open_sites(network)
+        require_open_sites(network)
         network.save_statistics(save_statistics)
     ann, sited = network.ann, network.sited
     output = primary_output(ann, output)
     if synapses == "int8":
         require_no_quantizers(sited)
-    calibrated = network.graph(percentile, watch.graph)
+    masked = network.calibration.mask_input is not None
+    rule = rule_for(threshold_rule, neuron, synapses, masked, percentile)
+    calibrated = network.graph(rule.quantile, watch.graph)
+    reservoir = network.calibration.reservoir
     if timesteps > 1:
+        if not reservoir.seen:
+            raise CompileError(
+                "whether timesteps can be folded into the batch is tried out on a sample",
+                help="pass --calibration",
+            )
         folded = with_scale(calibrated, neuron, scale or 1.0, polarity, timesteps=timesteps)
-        require_foldable(calibrated, folded, next(network.calibration.reservoir.batches(1)))
+        require_foldable(calibrated, folded, next(reservoir.batches(1)))
+    if sited.open_sites:
+        told = partial(watch.progress, "fitting thresholds")
+        fit = fitting(rule, neuron, reservoir, polarity, timesteps, scale or 1.0, told)
+        own = (SiteNeurons(neuron, network.calibration),) if rule.statistic == "entropy" else ()
+        calibrated = run_passes(calibrated, (*fit, *own), watch.graph)
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice = None
     if scale is None and not sited.open_sites:
@@ -227,7 +181,6 @@ def compile(
         neuron, choice = _chosen(neuron, widest, choose, watch)
         scale = choice.scale
     spiking = with_scale(calibrated, neuron, scale, polarity, watch.graph, synapses, timesteps)
-    reservoir = network.calibration.reservoir
     integer = None
     if rounded is not None:
         spiking = rounded(spiking)

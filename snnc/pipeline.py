@@ -11,10 +11,12 @@ from snnc.ir.verify import verify
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.base import Pass
 from snnc.passes.calibrate import Calibrate
+from snnc.passes.fit_thresholds import FitThresholds
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites
 from snnc.passes.quantize_synapses import QuantizeSynapses
+from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.softmax_max import SoftmaxMax
 from snnc.passes.substitute import Substitute
 
@@ -22,14 +24,16 @@ PIPELINE: tuple[type[Pass], ...] = (
     Normalize,
     PlaceSites,
     Calibrate,
+    FitThresholds,
+    SiteNeurons,
     AssignThresholds,
     SoftmaxMax,
     Substitute,
     FoldTime,
     QuantizeSynapses,
 )
-"""Every pass in the order they run, the last two for several timesteps and for integer synapses
-only; PASS_NAMES are what `--dump-after` takes."""
+"""Every pass in the order they run: FitThresholds and SiteNeurons for rules that need them, the
+last two for several timesteps and for integer synapses. `--dump-after` takes PASS_NAMES."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
 

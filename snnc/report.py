@@ -129,7 +129,7 @@ def _dims(shape: Iterable[int | str | None]) -> str:
 def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:
     if neuron is None:
         return [None] * 5
-    steps = [float(graph.consts[s]) if s else None for s in neuron.inputs[1:]]
+    steps = [float(graph.consts[s].mean()) if s else None for s in neuron.inputs[1:]]
     activity: Activity | None = neuron.activity
     return [
         _shape(graph, neuron.outputs[0]),
@@ -162,7 +162,7 @@ def _node_summary(graph: Graph, node: Node) -> dict[str, Any]:
     }
     if isinstance(node, Neuron):
         summary["parameters"] = node.model.plain_parameters
-        summary["steps"] = {s: float(graph.consts[s]) for s in node.inputs[1:] if s}
+        summary["steps"] = {s: graph.consts[s].tolist() for s in node.inputs[1:] if s}
         if node.activity is not None:
             summary["activity"] = {"spikes": node.activity.spikes, "events": node.activity.events}
     return summary

@@ -148,6 +148,7 @@ def _unrelated(ann: Graph, snn: Graph, why: str) -> CompileError:
 
 
 def steps_at(snn: Graph, neuron: Neuron) -> tuple[float, float]:
-    """Base step of positive and of negative spikes; 0.0 for a branch that never fires."""
-    positive, negative = (float(snn.consts[s]) if s else 0.0 for s in neuron.inputs[1:])
+    """Base step of positive and of negative spikes, the mean where channels have their own; 0.0
+    for a branch that never fires."""
+    positive, negative = (float(snn.consts[s].mean()) if s else 0.0 for s in neuron.inputs[1:])
     return positive, negative

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.compiler import Watch, calibrate
+from snnc.calibrating import Watch, calibrate
 from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError, unknown_name
 from snnc.fidelity import primary_output

@@ -25,7 +25,7 @@ ROWS = [
     ["histogram"],
     ["coverage", "report", "plots", "integer_synapses"],
     ["prepare"],
-    ["compile_report"],
+    ["compile_report", "calibrating"],
     ["compiler"],
     ["tuning"],
     ["cli"],

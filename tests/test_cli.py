@@ -127,8 +127,12 @@ def test_run_writes_every_output(inside: Path) -> None:
 
 @pytest.mark.parametrize("name", PASS_NAMES)
 def test_dump_after_every_pass(inside: Path, name: str) -> None:
-    kind = ["--timesteps", "2"] if name == "fold-time" else ["--synapses", "int8"]
-    words = ["--lambda", "0.25", *kind, "--dump-after", name]
+    runs = {
+        "fit-thresholds": ("--threshold-rule", "kim2020"),
+        "fold-time": ("--timesteps", "2"),
+        "site-neurons": ("--neuron", "aif", "--threshold-rule", "pmsm2025"),
+    }.get(name, ("--synapses", "int8"))
+    words = ["--lambda", "0.25", *runs, "--dump-after", name]
     assert compile_mlp(*words).stdout.startswith("graph @")
     with_json = compile_mlp(*words, "--json")
     assert document(with_json)["lambda"] == 0.25

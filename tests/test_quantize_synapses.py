@@ -11,7 +11,7 @@ import pytest
 
 import snnc
 from snnc.calibrated import with_scale
-from snnc.compiler import Watch, calibrate
+from snnc.calibrating import Watch, calibrate
 from snnc.data import samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute, Loc, Op

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import (
     calibration_option,
     encode_option,
@@ -15,7 +16,6 @@ from snnc.cli.options import (
     samples_from,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import Watch, calibrate
 from snnc.errors import few
 from snnc.files import require_writable
 from snnc.frontend import external_files

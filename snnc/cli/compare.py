@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import (
     calibration_option,
     require_one_of,
@@ -18,7 +19,6 @@ from snnc.cli.options import (
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.comparison import TIMESTEP_MS, Comparison, Row, compare
 from snnc.compile_report import RANDOM_WARNING
-from snnc.compiler import Watch, calibrate
 from snnc.energy import PJ_AC
 from snnc.files import require_writable
 from snnc.frontend import external_files

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from snnc.calibrating import Watch
 from snnc.cli.options import (
     calibration_option,
     encode_option,
@@ -18,11 +19,12 @@ from snnc.cli.options import (
     site_options,
     statistics_option,
     synapses_option,
+    threshold_rule_option,
     timesteps_option,
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import Watch, compile
+from snnc.compiler import compile
 from snnc.coverage import Coverage
 from snnc.errors import few
 from snnc.files import require_writable
@@ -57,6 +59,7 @@ from snnc.report import percent, short, table
 )
 @scale_options
 @neuron_options
+@threshold_rule_option
 @timesteps_option
 @synapses_option
 @site_options
@@ -84,6 +87,7 @@ def compile_command(
     rule: str | None,
     levels: str | None,
     polarity: Polarity | None,
+    threshold_rule: str | None,
     synapses: Synapses,
     timesteps: int,
     keep: tuple[str, ...],
@@ -131,6 +135,7 @@ def compile_command(
             widen=m is None,
             percentile=percentile,
             polarity=polarity,
+            threshold_rule=threshold_rule,
             synapses=synapses,
             timesteps=timesteps,
             keep=keep,

@@ -11,6 +11,7 @@ import click
 
 from snnc.ir.neuron import NeuronModel, parse_neuron
 from snnc.neurons.sfn import SFN
+from snnc.passes.threshold_rules import RULES
 from snnc.random_data import RANDOM
 
 _CHOICES = SFN.choices()
@@ -91,6 +92,12 @@ neuron_options = together(
         type=click.Choice(["separate", "shared"]),
         help="One step for each sign (the default; not with int8 synapses), or one for both.",
     ),
+)
+threshold_rule_option = click.option(
+    "--threshold-rule",
+    type=click.Choice(list(RULES)),
+    help="What thresholds are made from (docs/thresholds.md).  [default: channel-mse for if, "
+    "dual-if, mtn and dual-mtn, pmsm2025 for aif, tensor-percentile for sfn]",
 )
 timesteps_option = click.option(
     "--timesteps",

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import neuron_text, samples_from
 from snnc.cli.output import Progress, print_json
 from snnc.compile_report import RANDOM_WARNING
-from snnc.compiler import Watch, calibrate
 from snnc.curves import PERCENTILES, ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.files import require_writable
 from snnc.frontend import external_files

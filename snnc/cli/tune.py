@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import (
     calibration_option,
     neuron_of,
@@ -16,7 +17,7 @@ from snnc.cli.options import (
     statistics_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import Watch, calibrate, compile
+from snnc.compiler import compile
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.ir.neuron import Polarity

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import scale_options, site_options
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.compiler import Watch, calibrate
 from snnc.equivalence import (
     Equivalence,
     LayerEquivalence,

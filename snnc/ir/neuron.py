@@ -39,6 +39,8 @@ class NeuronModel(ABC):
     """The signs of input that it can spike for."""
     one_threshold: ClassVar[bool] = False
     """Whether both signs always have one threshold."""
+    threshold_rule: ClassVar[str] = "tensor-percentile"
+    """The rule of its thresholds where none is asked for."""
     dual: ClassVar[bool] = False
     """Whether each sign has a membrane of its own."""
 
@@ -152,6 +154,10 @@ class NeuronModel(ABC):
             seen = (max(seen),) * 2
         return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
 
+    def steps_for(self, thetas: tuple[float, ...], scale: float) -> tuple[float, ...]:
+        """Base steps for given thresholds, 0 for those of 0 (dead channels)."""
+        return tuple(self._alive(theta, scale, 0.0) for theta in thetas)
+
     def _alive(self, theta: float, scale: float, seen: float) -> float:
         step = max(self.step_of(theta, scale), self.smallest_step(seen))
         return finite_step(step) if theta > 0 else 0.0
@@ -159,6 +165,18 @@ class NeuronModel(ABC):
     def smallest_step(self, seen: float) -> float:
         """The step below which an activation of size `seen` would saturate, where that matters."""
         return 0.0
+
+    def at_site(
+        self, probabilities: Array, quantiles: Array, zeros: float
+    ) -> tuple[NeuronModel, float]:
+        """The model and threshold for a site whose activations have these quantiles.
+
+        zeros: the share of exact zeros. For models with parameters that a site decides.
+        """
+        raise CompileError(
+            f"neuron '{self.name}' has no parameters of its own at a site",
+            help="the rule pmsm2025 goes with aif",
+        )
 
     def wider(self) -> NeuronModel | None:
         """The same model with more levels, for where no scale factor is fine enough."""
@@ -247,6 +265,11 @@ def parse_neuron(text: str) -> NeuronModel:
                 f"neuron '{text}': {key} is no {'whole ' * (kind is int)}number: '{value}'"
             ) from None
     return make_neuron(name, **parameters)
+
+
+def format_neuron(model: NeuronModel) -> str:
+    """The text that `parse_neuron` reads."""
+    return ":".join([model.name, *(f"{k}={v}" for k, v in model.parameters.items())])
 
 
 def make_neuron(name: str, /, **parameters: Parameter) -> NeuronModel:

@@ -149,6 +149,8 @@ class Op:
 
 
 Role: TypeAlias = Literal["activation", "product", "softmax", "quantizer"]
+Step: TypeAlias = float | tuple[float, ...]
+"""A base threshold for all entries, or one for each channel."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,9 @@ class Site:
     activation x activation product, 'softmax' for attention probabilities, 'quantizer' for what a
     quantiser of the network hands on: that settles its neuron, without statistics or step.
     step: base threshold of the positive and the negative branch, 0.0 for a dead branch.
+    thresholds: theta of positive and of negative spikes where a rule chose them, one or one for
+    each channel; axis: that of the channels, counted from the last (-1), 0 for none.
+    neuron: the model where the site has one of its own.
     """
 
     outputs: tuple[str, ...]
@@ -166,7 +171,10 @@ class Site:
     loc: Loc
     role: Role
     statistics: Statistics | None = None
-    step: tuple[float, float] | None = None
+    step: tuple[Step, Step] | None = None
+    thresholds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    axis: int = 0
+    neuron: NeuronModel | None = None
 
 
 @dataclass(frozen=True)

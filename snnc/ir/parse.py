@@ -11,7 +11,7 @@ import numpy as np
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import make_neuron, neuron_models
+from snnc.ir.neuron import make_neuron, neuron_models, parse_neuron
 from snnc.ir.node import (
     Activity,
     Array,
@@ -246,7 +246,11 @@ def make_node(
         statistics = _record(Statistics, attrs)
         step: Any = attrs.get("step")
         role: Any = attrs["role"]
-        return Site(outputs, inputs, loc, role, statistics, step)
+        thresholds: Any = attrs.get("thresholds")
+        axis: Any = attrs.get("axis", 0)
+        own: Any = attrs.get("neuron")
+        neuron = None if own is None else parse_neuron(own)
+        return Site(outputs, inputs, loc, role, statistics, step, thresholds, axis, neuron)
     if kind in neuron_models():
         activity = _record(Activity, attrs)
         known = {"timesteps"} | {f.name for f in fields(Activity)}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from snnc.ir.graph import Graph
+from snnc.ir.neuron import format_neuron
 from snnc.ir.node import (
     Activity,
     Array,
@@ -173,7 +174,12 @@ def _site_attrs(site: Site) -> dict[str, Attribute]:
     attrs: dict[str, Attribute] = {"role": site.role}
     attrs |= _fields(site.statistics)
     if site.step is not None:
-        attrs["step"] = site.step
+        attrs["step"] = site.step  # type: ignore[assignment]
+    if site.thresholds is not None:
+        attrs["thresholds"] = site.thresholds  # type: ignore[assignment]
+        attrs["axis"] = site.axis
+    if site.neuron is not None:
+        attrs["neuron"] = format_neuron(site.neuron)
     return attrs
 
 

@@ -106,11 +106,17 @@ def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
         raise graph.error(f"statistics do not belong to stage {stage.name}", site)
     if (site.step is not None) != (chosen and stage >= Stage.THRESHOLDED):
         raise graph.error(f"thresholds do not belong to stage {stage.name}", site)
-    for step in site.step or ():
+    if site.thresholds is not None and stage < Stage.CALIBRATED:
+        raise graph.error(f"a rule's thresholds do not belong to stage {stage.name}", site)
+    for step in np.concatenate([np.ravel(s) for s in (*(site.step or ()), *_thetas(site), 0.0)]):
         if not (math.isfinite(step) and step >= 0):
             raise graph.error(f"threshold {step} is not a finite number >= 0", site)
     if graph.types[site.outputs[0]] != graph.types.get(site.inputs[0]):
         raise graph.error("a site keeps the type of its input", site)
+
+
+def _thetas(site: Site) -> tuple[tuple[float, ...], ...]:
+    return site.thresholds or ()
 
 
 def _verify_neuron(graph: Graph, neuron: Neuron, stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,10 +11,16 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.node import Array, Sides
 from snnc.neurons.bodies import CAPPED, CONSTANTS, FIRE, sides_of_steps
+from snnc.neurons.entropy import best_bounds, fitted_normal
 from snnc.neurons.uniform import GRAINS, HIGHEST, UniformNeuron, whole
 
 WIDEST = 2**16
 """Largest spike count of `half-even`, which needs no grains: as far as 16 bits reach."""
+OPEN = 2**31 - 1
+"""A bound that is not given."""
+
+FRACTIONS = np.arange(1, 65, dtype=np.float32) / 64
+"""Of the largest activation: the thresholds that are tried where no Gaussian fits."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,14 @@ class AIF(UniformNeuron):
 
     One threshold for both signs; what a clipped spike does not carry stays in the membrane. At one
     timestep it is PQA (eq. 2). n_min, n_max: most spikes of each sign at once. L: levels up to
-    theta. rounding: `half-up` as above; `half-even` divides, rounds ties to even and clips, as
-    QuantizeLinear does (one timestep; spec 0.6). bound: as of IF.
+    theta. A bound that is not given is L, until a site has its own (`at_site`). rounding: `half-up`
+    as above; `half-even` divides, rounds ties to even and clips, as QuantizeLinear does (one
+    timestep; spec 0.6). bound: as of IF.
     """
 
     L: int = 8
-    n_min: int = -8
-    n_max: int = 8
+    n_min: int = OPEN
+    n_max: int = OPEN
     rounding: Literal["half-up", "half-even"] = "half-up"
     bound: float = float("inf")
 
@@ -37,9 +44,14 @@ class AIF(UniformNeuron):
     equation: ClassVar[str] = "s = clip(floor((v + x)/theta), n_min, n_max); out = theta*s"
     operation = "AugmentedIntegrateFire"
     one_threshold = True
+    threshold_rule = "pmsm2025"
     potential = 0.5
 
     def __post_init__(self) -> None:
+        opened = tuple(key for key in ("n_min", "n_max") if getattr(self, key) == OPEN)
+        object.__setattr__(self, "_open", opened)
+        for key in opened:
+            object.__setattr__(self, key, -self.L if key == "n_min" else self.L)
         self._check()
         most = HIGHEST if self.rounding == "half-up" else WIDEST
         self._check_size("L", self.L, most=most)
@@ -70,6 +82,39 @@ class AIF(UniformNeuron):
     def softmax_step(self, maximum: float) -> float:
         """maximum / n_max, without lambda (eqs. 15-16)."""
         return maximum / max(self.n_max, 1)
+
+    def at_site(self, probabilities: Array, quantiles: Array, zeros: float) -> tuple[AIF, float]:
+        """Threshold and bounds of PMSM (spec 3.3): theta = L sigma, where the entropy is the
+        Gaussian's; where the input is not Gaussian, those of least squared error."""
+        rectified = bool(quantiles[0] >= 0)
+        normal = fitted_normal(probabilities, quantiles, zeros)
+        if normal is None:
+            theta, bounds = self._least_error(quantiles)
+        else:
+            mean, deviation = normal
+            below = (0,) if rectified else tuple(range(-1, -self.L - 1, -1))
+            above = tuple(range(1, self.L + 1))
+            bounds = best_bounds(1.0, mean / deviation, below, above)
+            theta = self.L * deviation
+        opened: tuple[str, ...] = self._open  # type: ignore[attr-defined]
+        lowest, highest = bounds
+        return replace(
+            self,
+            n_min=lowest if "n_min" in opened else self.n_min,
+            n_max=highest if "n_max" in opened else self.n_max,
+        ), theta
+
+    def _least_error(self, quantiles: Array) -> tuple[float, tuple[int, int]]:
+        """Threshold of least squared error, and the levels that it uses."""
+        largest = float(np.abs(quantiles).max())
+        thetas = [float(f) * largest for f in FRACTIONS]
+        x = np.asarray(quantiles, np.float32)
+        outputs = [self.step(x, theta / self.L, theta / self.L) for theta in thetas]
+        best = int(np.argmin([np.square(x - out).mean() for out in outputs]))
+        theta = thetas[best]
+        counts = self.count(x, theta / self.L, theta / self.L)
+        low, high = int(counts.min()), int(counts.max())
+        return theta, (low, high) if low < high else (-1, 1)
 
     def error_bound(self, magnitude: Array, step: float) -> Array:
         least = min(self.n_max, -self.n_min)

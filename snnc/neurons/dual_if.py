@@ -21,6 +21,7 @@ class DualIF(DualNeuron):
     name: ClassVar[str] = "dual-if"
     equation: ClassVar[str] = "out = IF(max(x, 0); theta+) - IF(max(-x, 0); theta-)"
     operation = "DualIntegrateFire"
+    threshold_rule = "channel-mse"
 
     def __post_init__(self) -> None:
         self._check()

@@ -22,6 +22,7 @@ class DualMTN(DualNeuron):
     name: ClassVar[str] = "dual-mtn"
     equation: ClassVar[str] = "out = MTN(max(x, 0); theta+) - MTN(max(-x, 0); theta-)"
     operation = "DualMultiThreshold"
+    threshold_rule = "channel-mse"
 
     def __post_init__(self) -> None:
         self._check()

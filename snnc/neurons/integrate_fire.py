@@ -26,6 +26,7 @@ class IF(UniformNeuron):
     name: ClassVar[str] = "if"
     equation: ClassVar[str] = "h = v + x; out = theta*[h >= theta]; v = h - out"
     operation = "IntegrateFire"
+    threshold_rule = "channel-mse"
     signs = ("positive",)
 
     def __post_init__(self) -> None:

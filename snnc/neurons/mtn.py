@@ -24,6 +24,7 @@ class MTN(UniformNeuron):
     name: ClassVar[str] = "mtn"
     equation: ClassVar[str] = "out = theta*clip(floor((x + v(0))/theta), 0, N)"
     operation = "MultiThreshold"
+    threshold_rule = "channel-mse"
     signs = ("positive",)
 
     def __post_init__(self) -> None:

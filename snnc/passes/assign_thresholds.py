@@ -54,7 +54,11 @@ class AssignThresholds:
                     node,
                     help=f"take dual-{self.neuron.name}, or --keep the layers that read it",
                 )
-            neuron = self.neuron.at(node.statistics.sides, self.synapses)
+            neuron = (node.neuron or self.neuron).at(node.statistics.sides, self.synapses)
+            if node.thresholds is not None:
+                positive, negative = (neuron.steps_for(t, self.scale) for t in node.thresholds)
+                chosen = (positive, negative) if node.axis else (positive[0], negative[0])
+                return Replacement((replace(node, step=chosen),))
             step = neuron.steps_of(node.statistics, self.scale, self.polarity)
             return Replacement((replace(node, step=step),))
 

@@ -15,7 +15,7 @@ from snnc.ir.absorbed import Absorbed, absorbed_rectifier
 from snnc.ir.coding import with_spikes
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Synapses
-from snnc.ir.node import Array, Coding, Loc, Neuron, Node, Op, Site, sides_of
+from snnc.ir.node import Array, Coding, Loc, Neuron, Node, Op, Site, Step, sides_of
 from snnc.ir.ops import ONNX_TYPE
 from snnc.ir.quantizer import Quantizer, imported
 from snnc.neurons.aif import AIF
@@ -59,16 +59,17 @@ class Substitute:
         if found is not None:
             model, steps = _of_quantizer(found, rectified is not None)
         else:
-            positive, negative = site.step or (0.0, 0.0)
             model = self._model(site)
-            steps = {"+": np.array(positive, np.float32), "-": np.array(negative, np.float32)}
+            positive, negative = (_constant(s, site.axis) for s in site.step or (0.0, 0.0))
+            steps = {"+": positive, "-": negative}
         if rectified is not None and self.timesteps == 1:
             model = model.bounded(rectified.bound)
         return neuron_at(graph, site, x, model, steps)
 
     def _model(self, site: Site) -> NeuronModel:
-        positive, negative = site.step or (0.0, 0.0)
-        return self.neuron.at(sides_of(positive > 0, negative > 0), self.synapses)
+        positive, negative = (np.any(step) for step in site.step or (0.0, 0.0))
+        model = site.neuron or self.neuron
+        return model.at(sides_of(bool(positive), bool(negative)), self.synapses)
 
     def _absorbed(self, graph: Graph, site: Site) -> Absorbed | None:
         """The rectifier that the site's neuron performs; over several timesteps one without a
@@ -76,7 +77,8 @@ class Substitute:
         found, (positive, _) = absorbed_rectifier(graph, site), site.step or (0.0, 0.0)
         if found is None or self.timesteps == 1 or np.isinf(found.bound):
             return found
-        return found if self._model(site).top * positive <= found.bound else None
+        largest = float(np.max(positive))
+        return found if self._model(site).top * largest <= found.bound else None
 
 
 def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[NeuronModel, dict[str, Array]]:
@@ -114,6 +116,12 @@ def neuron_at(
     )
     types = {single: replace(float32, coding=Coding.REAL), spikes: float32, out: kind}
     return Replacement(nodes, types, consts)
+
+
+def _constant(step: Step, axis: int) -> Array:
+    """A step in a shape that broadcasts along the axis of its channels."""
+    array = np.array(step, np.float32)
+    return array.reshape(-1, *[1] * (-axis - 1)) if array.ndim else array
 
 
 def _cast(output: str, value: str, dtype: str, loc: Loc) -> Op:

@@ -1,0 +1,90 @@
+"""Biases that can be corrected: of layers that read spikes, one for each channel of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Array, Node, Op, Site
+from snnc.ir.weights import is_weight
+
+
+@dataclass(frozen=True)
+class OwnBias:
+    """name: of the constant, read by nobody else; value: what it is added in; axis: of channels."""
+
+    name: str
+    value: str
+    axis: int
+
+
+def with_own_biases(graph: Graph) -> tuple[Graph, Mapping[str, OwnBias]]:
+    """The graph whose layers on spikes have biases of their own, by the value they are part of.
+
+    A convolution or Gemm without one gets zeros; a MatMul has the vector that its result alone is
+    added to, if there is one.
+    """
+    found: dict[str, OwnBias] = {}
+
+    def rule(node: Node) -> Replacement | None:
+        place = _place(graph, node)
+        if place is None or not isinstance(node, Op):
+            return None
+        index, array, axis = place
+        value = node.outputs[0]
+        found[value] = OwnBias(graph.fresh(f"{value}.bias"), value, axis)
+        inputs = list(node.inputs) + [""] * (index + 1 - len(node.inputs))
+        inputs[index] = found[value].name
+        new = replace(node, inputs=tuple(inputs))
+        return Replacement((new,), consts={found[value].name: array})
+
+    return graph.rewrite(rule), found
+
+
+def _place(graph: Graph, node: Node) -> tuple[int, Array, int] | None:
+    """Which input is the bias, what it is, and the axis of channels of the result."""
+    if not isinstance(node, Op):
+        return None
+    if node.op_type == "Add":
+        return _added(graph, node)
+    rank = len(graph.types[node.outputs[0]].shape or ())
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or not _on_spikes(graph, node):
+        return None
+    weights = graph.consts.get(node.inputs[1])
+    if weights is None or rank < 2 or float(node.attrs.get("beta", 1.0)) != 1.0:  # type: ignore[arg-type]
+        return None
+    if node.op_type == "Gemm":
+        channels = weights.shape[0 if node.integer("transB", 0) else 1]
+    elif node.op_type == "Conv":
+        channels = weights.shape[0]
+    else:
+        channels = weights.shape[1] * node.integer("group", 1)
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    axis = -1 if node.op_type == "Gemm" else 1 - rank
+    if not bias:
+        return 2, np.zeros(channels, weights.dtype), axis
+    array = graph.consts.get(bias)
+    vector = array is not None and array.shape in ((channels,), (1, channels))
+    return (2, array.reshape(channels).copy(), axis) if vector and array is not None else None
+
+
+def _added(graph: Graph, add: Op) -> tuple[int, Array, int] | None:
+    for index, bias in enumerate(add.inputs):
+        layer = graph.op(add.inputs[1 - index], "MatMul")
+        array = graph.consts.get(bias)
+        if layer is None or array is None or array.ndim != 1 or array.size < 2:
+            continue
+        alone = graph.only_reader(layer.outputs[0]) is add
+        width = graph.consts[layer.inputs[1]].shape if layer.inputs[1] in graph.consts else ()
+        if alone and width[-1:] == array.shape and _on_spikes(graph, layer):
+            return index, array.copy(), -1
+    return None
+
+
+def _on_spikes(graph: Graph, op: Op) -> bool:
+    """Whether a layer with constant weights reads a site."""
+    read = graph.producer.get(op.inputs[0])
+    return isinstance(read, Site) and is_weight(graph, op.inputs[1])
