@@ -19,18 +19,17 @@ from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
+from snnc.fitted import fitted
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
-from snnc.passes.fit_thresholds import fitting
-from snnc.passes.fold_time import FoldTime, require_foldable
+from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
-from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.threshold_rules import ThresholdRule
-from snnc.passes.threshold_rules import threshold_rule as rule_for
+from snnc.passes.threshold_rules import threshold_rule as rule_of
 from snnc.pipeline import run_passes
 from snnc.prepare import Model
 from snnc.runtime import Session
@@ -124,7 +123,7 @@ def compile(
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
     require_percentile(percentile)
-    rule_for(threshold_rule, neuron, synapses, mask_input is not None)
+    rule_of(threshold_rule, neuron, synapses, mask_input is not None)
     FoldTime(timesteps)
     if timesteps > 1 and synapses == "int8":
         raise CompileError(
@@ -149,23 +148,19 @@ def compile(
     output = primary_output(ann, output)
     if synapses == "int8":
         require_no_quantizers(sited)
-    masked = network.calibration.mask_input is not None
-    rule = rule_for(threshold_rule, neuron, synapses, masked, percentile)
-    calibrated = network.graph(rule.quantile, watch.graph)
     reservoir = network.calibration.reservoir
-    if timesteps > 1:
-        if not reservoir.seen:
-            raise CompileError(
-                "whether timesteps can be folded into the batch is tried out on a sample",
-                help="pass --calibration",
-            )
-        folded = with_scale(calibrated, neuron, scale or 1.0, polarity, timesteps=timesteps)
-        require_foldable(calibrated, folded, next(reservoir.batches(1)))
-    if sited.open_sites:
-        told = partial(watch.progress, "fitting thresholds")
-        fit = fitting(rule, neuron, reservoir, polarity, timesteps, scale or 1.0, told)
-        own = (SiteNeurons(neuron, network.calibration),) if rule.statistic == "entropy" else ()
-        calibrated = run_passes(calibrated, (*fit, *own), watch.graph)
+    calibrated = fitted(
+        network,
+        neuron,
+        threshold_rule,
+        percentile=percentile,
+        polarity=polarity,
+        synapses=synapses,
+        timesteps=timesteps,
+        scale=scale or 1.0,
+        watch=watch.graph,
+        progress=partial(watch.progress, "fitting thresholds"),
+    )
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice = None
     if scale is None and not sited.open_sites:

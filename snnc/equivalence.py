@@ -18,7 +18,7 @@ from snnc.neurons.dual_if import DualIF
 from snnc.neurons.integrate_fire import IF
 from snnc.passes.fold_time import FoldTime
 from snnc.runtime import Session, batch_size
-from snnc.sites import site_names, steps_at
+from snnc.sites import site_names
 from snnc.studies import DEFAULT_RECIPE, Recipe, Setting, scaled, spiking_graph
 from snnc.theorems import Compared, Theta, compare_layer
 
@@ -29,7 +29,8 @@ Verdict: TypeAlias = Literal["exact", "bounded", "violated"]
 class LayerEquivalence:
     """A layer of integrate-and-fire neurons and its counterpart on the mean of its own inputs.
 
-    theta: of positive and negative spikes, 0 for a sign that never fires. exact: share of entries
+    theta: of positive and negative spikes, 0 for a sign that never fires; the largest where
+    channels have their own. exact: share of entries
     (neuron and sample) that meet the premises of Theorem 1; beyond: share of inputs x(t) outside
     the thresholds, in entries that do not; worst: the one furthest out. error: largest |obar_IF -
     o_M|; bound: largest of Theorem 3 over entries that are not exact, both in units of the input;
@@ -157,7 +158,9 @@ class _Layer:
     def __init__(self, graph: Graph, neuron: Neuron, name: str) -> None:
         self._neuron, self._name, self._steps = neuron, name, graph.timesteps
         potential = float(neuron.model.parameters["potential"])
-        self._theta = Theta(*steps_at(graph, neuron), potential)
+        self._potential = potential
+        self._thetas = [graph.consts[s] if s else np.float32(0) for s in neuron.inputs[1:]]
+        self._largest = float(np.max(self._thetas[0])), float(np.max(self._thetas[1]))
         self._cap = float(neuron.model.parameters["bound"])
         self.taps = neuron.inputs[0], neuron.outputs[0]
         self._entries = self._exact = self._beyond = self._ties = 0
@@ -166,8 +169,15 @@ class _Layer:
 
     def update(self, x: Array, out: Array) -> None:
         """Adds a batch, [T * N, ...] each."""
+        entries = (len(x) // self._steps, *x.shape[1:])
+        positive, negative = (
+            np.broadcast_to(t, entries).ravel().astype(np.float64) for t in self._thetas
+        )
         found: Compared = compare_layer(
-            x.reshape(self._steps, -1), out.reshape(self._steps, -1), self._theta, self._cap
+            x.reshape(self._steps, -1),
+            out.reshape(self._steps, -1),
+            Theta(positive, negative, self._potential),
+            self._cap,
         )
         self._entries += found.exact.size
         self._exact += int(np.count_nonzero(found.exact))
@@ -181,10 +191,11 @@ class _Layer:
         self._holds &= found.holds
 
     def _excess(self, x: float) -> float:
-        return max(x - self._theta.positive, -self._theta.negative - x) if x else -np.inf
+        positive, negative = self._largest
+        return max(x - positive, -negative - x) if x else -np.inf
 
     def result(self) -> LayerEquivalence:
-        theta = self._theta.positive, self._theta.negative
+        theta = self._largest
         exact = self._exact == self._entries
         entries = max(self._entries, 1)
         return LayerEquivalence(

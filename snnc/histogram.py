@@ -12,6 +12,7 @@ from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
 from snnc.curves import DEFAULT_NEURON
 from snnc.data import Source, samples_of
 from snnc.errors import CompileError
+from snnc.fitted import fitted
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.node import Array, Neuron, Role, Site, Statistics
@@ -116,7 +117,7 @@ def histogram(
     samples = samples_of(data, network.ann)
     if scale is None:
         scale = choose(network, neuron, percentile, recipe).scale
-    calibrated = network.graph(percentile)
+    calibrated = fitted(network, neuron, percentile=percentile, polarity=recipe.polarity)
     snn = with_scale(calibrated, neuron, scale, recipe.polarity)
     spiking = _neuron_at(snn, place)
     seen = _statistics(calibrated, place)

@@ -63,8 +63,8 @@ def levels_of(graph: Graph, seen: Seen) -> int:
 
 def _levels(graph: Graph, neuron: Neuron, seen: Seen) -> int:
     extremes = np.array(seen.get(neuron.outputs[0], (-np.inf, np.inf)), np.float32)
-    steps = (float(graph.consts[s]) if s else 0.0 for s in neuron.inputs[1:])
-    counts = neuron.model.count(extremes, *steps)
+    steps = (graph.consts[s].ravel() if s else 0.0 for s in neuron.inputs[1:])
+    counts = neuron.model.count(extremes[:, None], *steps)
     lowest, highest = int(counts.min(initial=0)), int(counts.max(initial=0))
     if graph.timesteps == 1:
         return neuron.model.levels_between(lowest, highest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 from snnc.calibrated import CalibratedNetwork, with_scale
@@ -12,10 +11,11 @@ from snnc.data import Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fidelity import primary_output
+from snnc.fitted import fitted
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.neuron_spec import NeuronSpec
-from snnc.passes.fold_time import require_foldable
+from snnc.passes.threshold_rules import threshold_rule
 from snnc.search.grid import Choice, choose_scale, require_fidelity
 
 ProgressOf = Callable[[str, int, int | None], None]
@@ -147,7 +147,6 @@ def scaled(
     network: CalibratedNetwork, trials: Sequence[Setting], scale: float | None, recipe: Recipe
 ) -> list[Setting]:
     """The trials at the given lambda, or each at the one that `compile` would choose."""
-    _require_foldable(network, trials, recipe)
     if scale is not None:
         return [replace(trial, scale=scale) for trial in trials]
     found = []
@@ -167,9 +166,12 @@ def choose(
 ) -> Choice:
     """The lambda that `compile` would take, from the calibration samples, for this neuron."""
     require_fidelity(recipe.fidelity)
+    graph = fitted(
+        network, neuron, percentile=percentile, polarity=recipe.polarity, timesteps=timesteps
+    )
     return choose_scale(
         network.ann,
-        network.graph(percentile),
+        graph,
         neuron,
         network.samples,
         primary_output(network.ann, recipe.output),
@@ -177,19 +179,6 @@ def choose(
         recipe.polarity,
         timesteps=timesteps,
     )
-
-
-def _require_foldable(
-    network: CalibratedNetwork, trials: Sequence[Setting], recipe: Recipe
-) -> None:
-    """Refuses several timesteps where samples cannot be told apart: each model at its fewest."""
-    several = {t.neuron: t for t in sorted(trials, key=lambda t: -t.timesteps) if t.timesteps > 1}
-    for trial in several.values():
-        make = partial(
-            with_scale, network.graph(trial.percentile), trial.neuron, 1.0, recipe.polarity
-        )
-        first = next(network.calibration.reservoir.batches(1))
-        require_foldable(make(), make(timesteps=trial.timesteps), first)
 
 
 def measured(
@@ -221,15 +210,23 @@ def spiking_graph(network: CalibratedNetwork, trial: Setting, recipe: Recipe) ->
 def _spiking_graphs(
     network: CalibratedNetwork, trials: Sequence[Setting], recipe: Recipe
 ) -> list[Graph]:
-    """Those of one percentile share their constants, so that they can share a session."""
-    by_percentile = {p: network.graph(p) for p in {t.percentile for t in trials}}
-    return [
-        with_scale(
-            by_percentile[t.percentile],
-            t.neuron,
-            t.scale,
-            recipe.polarity,
-            timesteps=t.timesteps,
-        )
-        for t in trials
-    ]
+    """Those whose thresholds are fitted alike share their constants, so that they can share a
+    session."""
+    fits: dict[tuple[Any, ...], Graph] = {}
+    graphs = []
+    for t in trials:
+        scale = t.scale if t.reached is None else 1.0  # as `compile`, which fits before it chooses
+        plain = not threshold_rule(None, t.neuron).needs_samples and t.timesteps == 1
+        key = t.percentile, *(() if plain else (t.neuron, t.timesteps, scale))
+        if key not in fits:
+            fits[key] = fitted(
+                network,
+                t.neuron,
+                percentile=t.percentile,
+                polarity=recipe.polarity,
+                timesteps=t.timesteps,
+                scale=scale,
+            )
+        graph = fits[key]
+        graphs.append(with_scale(graph, t.neuron, t.scale, recipe.polarity, timesteps=t.timesteps))
+    return graphs

@@ -21,10 +21,11 @@ _EQUAL = 1e-6
 
 @dataclass(frozen=True)
 class Theta:
-    """positive, negative: thresholds, 0 for a sign that never fires; potential: v(0) / theta."""
+    """positive, negative: thresholds, one or one an entry, 0 for a sign that never fires;
+    potential: v(0) / theta."""
 
-    positive: float
-    negative: float
+    positive: float | Array
+    negative: float | Array
     potential: float
 
 
@@ -66,8 +67,9 @@ def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Co
     exact = (low >= 0) & (high <= theta.positive) | (low >= -theta.negative) & (high <= 0)
     exact |= (low >= theta.positive) | (high <= -theta.negative)
     within = (low >= -theta.negative) & (high <= theta.positive)
-    outside = x[((x > theta.positive) | (x < -theta.negative)) & ~exact]
-    excess = np.maximum(outside - theta.positive, -theta.negative - outside)
+    beyond = ((x > theta.positive) | (x < -theta.negative)) & ~exact
+    outside = x[beyond]
+    excess = np.maximum(x - theta.positive, -theta.negative - x)[beyond]
     error, ties = _error(mean, emitted, theta, steps, exact)
     return Compared(
         exact,

@@ -12,6 +12,7 @@ from snnc.calibrating import Watch, calibrate
 from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError, unknown_name
 from snnc.fidelity import primary_output
+from snnc.fitted import fitted
 from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.ir.text import format_graph
 from snnc.prepare import Model
@@ -108,7 +109,8 @@ def tune(
     output = primary_output(network.ann, output)
     samples = split_of(samples_of(data, network.ann), subsample, seed)
     metered = objective == "pareto"
-    scaled = Scaled(network.graph(percentile), neuron, polarity, metered=metered)
+    calibrated = fitted(network, neuron, percentile=percentile, polarity=polarity)
+    scaled = Scaled(calibrated, neuron, polarity, metered=metered)
     worth = Objective(network.ann, scaled, samples, output, metric, metered=metered)
     identity = {
         "neuron": f"{neuron.name} {neuron.plain_parameters}",

@@ -17,7 +17,7 @@ ROWS = [
     ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
     ["frontend", "passes", "backends"],
     ["pipeline"],
-    ["identity", "statistics", "calibrated"],
+    ["identity", "statistics", "calibrated", "fitted"],
     ["fidelity", "energy", "integer_energy", "rows"],
     ["evaluation", "search", "sites", "diagnosis", "latency"],
     ["site_errors", "studies"],

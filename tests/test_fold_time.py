@@ -214,8 +214,9 @@ def test_integrate_and_fire_equals_a_multi_threshold_neuron_on_constant_input(
 ) -> None:
     """Theorem 1: the first layer of neurons, behind the raw input, gets the same at every step."""
     data = held_out_path("digits_cnn")
-    rate = snnc.compile(cnn, neuron="if", scale=1.0, timesteps=8)
-    many = snnc.compile(cnn, neuron="mtn:N=8", scale=1.0)
+    rule = "tensor-percentile"  # the same thresholds for both
+    rate = snnc.compile(cnn, neuron="if", scale=1.0, timesteps=8, threshold_rule=rule)
+    many = snnc.compile(cnn, neuron="mtn:N=8", scale=1.0, threshold_rule=rule)
     outputs = []
     for network in (rate, many):
         first = network.graph.neurons[0].outputs[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -22,10 +21,9 @@ class NeuronSpec:
 
     def __str__(self) -> str:
         """As users write it, without what is the default."""
-        model = self.neuron
-        fields = dataclasses.fields(model)  # type: ignore[arg-type]
-        given = ((f.name, getattr(model, f.name), f.default) for f in fields)
-        text = ":".join([model.name, *(f"{k}={v}" for k, v, usual in given if v != usual)])
+        model, usual = self.neuron, type(self.neuron)().parameters
+        given = (f"{k}={v}" for k, v in model.parameters.items() if v != usual.get(k))
+        text = ":".join([model.name, *given])
         return text if self.timesteps == 1 else f"{text}@{self.timesteps}"
 
 

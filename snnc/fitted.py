@@ -1,0 +1,52 @@
+"""A calibrated network with the thresholds of a rule, as every way of compiling takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.errors import CompileError
+from snnc.ir.graph import Graph
+from snnc.ir.neuron import NeuronModel, Polarity, Synapses
+from snnc.passes.fit_thresholds import fitting
+from snnc.passes.fold_time import require_foldable
+from snnc.passes.site_neurons import SiteNeurons
+from snnc.passes.threshold_rules import ThresholdRule, threshold_rule
+from snnc.pipeline import Watcher, run_passes
+
+
+def fitted(
+    network: CalibratedNetwork,
+    neuron: NeuronModel,
+    rule: ThresholdRule | str | None = None,
+    *,
+    percentile: float = 1.0,
+    polarity: Polarity = "separate",
+    synapses: Synapses = "float",
+    timesteps: int = 1,
+    scale: float = 1.0,
+    watch: Watcher | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Graph:
+    """The graph of stage calibrated from which the passes of a scale factor start.
+
+    rule: None for that of the neuron model. scale: lambda, where it is known already. CompileError
+    where several timesteps cannot be folded into the batch.
+    """
+    masked = network.calibration.mask_input is not None
+    chosen = threshold_rule(rule, neuron, synapses, masked, percentile)
+    graph = network.graph(chosen.quantile, watch)
+    reservoir = network.calibration.reservoir
+    if timesteps > 1:
+        if not reservoir.seen:
+            raise CompileError(
+                "whether timesteps can be folded into the batch is tried out on a sample",
+                help="pass --calibration",
+            )
+        folded = with_scale(graph, neuron, scale, polarity, timesteps=timesteps)
+        require_foldable(graph, folded, next(reservoir.batches(1)))
+    if not network.sited.open_sites:
+        return graph
+    fit = fitting(chosen, neuron, reservoir, polarity, timesteps, scale, progress)
+    own = (SiteNeurons(neuron, network.calibration),) if chosen.statistic == "entropy" else ()
+    return run_passes(graph, (*fit, *own), watch)
