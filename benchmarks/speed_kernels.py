@@ -1,4 +1,5 @@
-"""Single operations: the neuron against copying its tensor, one row of spikes times a matrix."""
+"""Single operations: the neuron against copying its tensor, one row of spikes times a matrix,
+convolutions of spikes."""
 
 from __future__ import annotations
 
@@ -29,6 +30,10 @@ COUNTS, ZERO_POINT = 8, 128
 """Spike counts of the one row lie in -8..8; uint8 with zero point 128 (int8 synapses)."""
 
 
+MAPS, SILENT = ((24, 28), (64, 56), (256, 14)), (85, 95)
+"""Channels and sizes of the feature maps of 3x3 convolutions, percentages of zeros."""
+
+
 @dataclass(frozen=True)
 class KernelRow:
     """kernel: what was timed; against: what its time is divided by."""
@@ -47,6 +52,7 @@ def kernel_rows(
         yield from _neuron_rows(directory, library, seconds)
     if library is not None:
         yield from _product_rows(directory, library, threads, seconds)
+        yield from _convolution_rows(directory, library, threads, seconds)
 
 
 # The neuron -------------------------------------------------------------------------------------
@@ -122,6 +128,32 @@ def _product_rows(
             if name != "ANN":
                 row = f"one row x {UNITS}x{UNITS}, {share} % zeros, {name}"
                 yield KernelRow(row, "MatMul of the ANN", threads, ratio)
+
+
+# Convolutions ------------------------------------------------------------------------------------
+
+
+def _convolution_rows(
+    directory: Path, library: Path, threads: int, seconds: float
+) -> Iterator[KernelRow]:
+    rng = np.random.default_rng(2)
+    geometry: dict[str, Any] = {"strides": [1, 1], "pads": [1] * 4, "dilations": [1, 1], "group": 1}
+    for channels, size in MAPS:
+        shape = (4, channels, size, size)
+        weights = {
+            "w": rng.standard_normal((channels, channels, 3, 3), np.float32),
+            "b": np.zeros(channels, np.float32),
+        }
+        ann = _single(directory / "conv.onnx", "Conv", "", shape, weights, **geometry)
+        events = directory / "float_conv.onnx"
+        _single(events, "FloatConv", "ai.snnc", shape, weights, **geometry)
+        sessions = {"ANN": session(ann, threads), "float": session(events, threads, library)}
+        for share in SILENT:
+            x = 0.5 * (rng.random(shape) >= share / 100).astype(np.float32)
+            runs = {name: bound_run(one, {"x": x}) for name, one in sessions.items()}
+            ratio = ratios(runs, "ANN", seconds)["float"]
+            row = f"3x3 on {channels}x{size}x{size}, {share} % zeros, float"
+            yield KernelRow(row, "Conv of the ANN", threads, ratio)
 
 
 def _single(

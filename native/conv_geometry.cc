@@ -73,31 +73,35 @@ ConvShape weight_geometry(const ConvAttributes& attributes, const Shape& w) {
   return conv;
 }
 
-ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const Shape& w) {
+ConvShape conv_geometry(const ConvAttributes& attributes, const Shape& x, const Shape& w,
+                        Layout layout) {
+  const bool last = layout == Layout::kChannelsLast;
   ConvShape conv = weight_geometry(attributes, w);
   if (x.rank() != w.rank())
     throw Error("x of shape " + x.text() + " and weights of shape " + w.text() +
                 " differ in rank");
-  if (x.back() != w[1] * attributes.group)
-    throw Error("x has " + std::to_string(x.back()) + " channels, but weights of shape " +
+  const int64_t channels = last ? x.back() : x[1];
+  if (channels != w[1] * attributes.group)
+    throw Error("x has " + std::to_string(channels) + " channels, but weights of shape " +
                 w.text() + " and group " + std::to_string(attributes.group) + " want " +
                 std::to_string(w[1] * attributes.group));
   const auto axes = axes_of(attributes, w.data() + 2, w.rank() - 2);
   conv.batch = static_cast<size_t>(x[0]);
-  conv.y = x.rank() == 4 ? axis_of(axes[0], x[1]) : ConvAxis{1, 1, 1, 1, 1, 0};
-  conv.x = axis_of(axes.back(), x[x.rank() - 2]);
+  conv.y = x.rank() == 4 ? axis_of(axes[0], x[last ? 1 : 2]) : ConvAxis{1, 1, 1, 1, 1, 0};
+  conv.x = axis_of(axes.back(), x[x.rank() - (last ? 2 : 1)]);
   return conv;
 }
 
-Shape conv_result(const ConvShape& conv, const Shape& x) {
+Shape conv_result(const ConvShape& conv, const Shape& x, Layout layout) {
+  const bool last = layout == Layout::kChannelsLast;
   Shape result = x;
-  if (x.rank() == 4) result[1] = static_cast<int64_t>(conv.y.output);
-  result[x.rank() - 2] = static_cast<int64_t>(conv.x.output);
-  result[x.rank() - 1] = static_cast<int64_t>(conv.groups * conv.outputs);
+  if (x.rank() == 4) result[last ? 1 : 2] = static_cast<int64_t>(conv.y.output);
+  result[x.rank() - (last ? 2 : 1)] = static_cast<int64_t>(conv.x.output);
+  result[last ? x.rank() - 1 : 1] = static_cast<int64_t>(conv.groups * conv.outputs);
   return result;
 }
 
-void infer_conv(Inference& inference, const std::vector<ort::ElementType>& types) {
+void infer_conv(Inference& inference, const std::vector<ort::ElementType>& types, Layout layout) {
   KnownShape shape = inference.input(0);
   const KnownShape w = inference.input(1);
   const size_t rank = w.dims.size();
@@ -106,13 +110,15 @@ void infer_conv(Inference& inference, const std::vector<ort::ElementType>& types
                                   inference.integers("pads", {}),
                                   inference.integers("dilations", {}), 1};
   const auto axes = axes_of(attributes, w.dims.data() + 2, rank - 2);
-  shape.dims.back() = w.dims[0];
-  shape.symbols.back() = w.symbols[0];
+  const bool last = layout == Layout::kChannelsLast;
+  const size_t channels = last ? rank - 1 : 1, space = last ? 1 : 2;
+  shape.dims[channels] = w.dims[0];
+  shape.symbols[channels] = w.symbols[0];
   for (size_t i = 0; i < axes.size(); ++i) {
-    int64_t& size = shape.dims[1 + i];
+    int64_t& size = shape.dims[space + i];
     const bool known = size >= 0 && axes[i].kernel >= 0;
     size = known ? static_cast<int64_t>(axis_of(axes[i], size).output) : -1;
-    shape.symbols[1 + i].clear();
+    shape.symbols[space + i].clear();
   }
   inference.output(shape, types);
 }

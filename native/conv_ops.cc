@@ -31,9 +31,9 @@ class SpikeConv : public FusedKernel {
  private:
   void run_drive(const Run& run) const override {
     const Tensor x = run.input(0), w = run.input(1);
-    const ConvShape conv = conv_geometry(attributes_, x.shape, w.shape);
+    const ConvShape conv = conv_geometry(attributes_, x.shape, w.shape, Layout::kChannelsLast);
     const size_t columns = conv.groups * conv.outputs;
-    const Shape shape = conv_result(conv, x.shape);
+    const Shape shape = conv_result(conv, x.shape, Layout::kChannelsLast);
     std::optional<ColumnValues> scale, bias;
     if (!scale_) scale.emplace(run.input(2), columns, "scale");
     if (!bias_) bias.emplace(run.input(3), columns, "bias");
@@ -58,7 +58,10 @@ class SpikeConv : public FusedKernel {
 void add_conv_operations(Operations& operations) {
   add_fused_operations<SpikeConv>(
       operations, "SpikeConv",
-      {{ort::kUint8}, {ort::kInt8}, {ort::kFloat32}, {ort::kFloat32}}, infer_conv);
+      {{ort::kUint8}, {ort::kInt8}, {ort::kFloat32}, {ort::kFloat32}},
+      [](Inference& inference, const std::vector<ort::ElementType>& types) {
+        infer_conv(inference, types, Layout::kChannelsLast);
+      });
 }
 
 }  // namespace snnc

@@ -1,4 +1,4 @@
-// The operation SpikeConv with all that may be fused behind it.
+// The operations SpikeConv, with all that may be fused behind it, and FloatConv.
 #pragma once
 
 #include "op.hpp"
@@ -6,5 +6,6 @@
 namespace snnc {
 
 void add_conv_operations(Operations& operations);
+void add_float_conv_operations(Operations& operations);
 
 }  // namespace snnc

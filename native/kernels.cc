@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #include "depthwise.hpp"
+#include "event_conv.hpp"
 #include "events.hpp"
 #include "float_linear.hpp"
 #include "gather.hpp"
@@ -24,6 +25,7 @@ const Kernels kernels = {
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
     {gather_rows, depthwise_bytes, pack_depthwise, multiply_depthwise},
+    {event_weights, event_sums, pack_events, convolve_events},
 };
 
 }  // namespace SNNC_ISA

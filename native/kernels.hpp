@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "conv_shape.hpp"
+#include "event_conv_shape.hpp"
 #include "linear_kernels.hpp"
 
 namespace snnc {
@@ -87,6 +88,7 @@ struct Kernels {
   TimeKernels time;
   LinearKernels linear;
   ConvKernels conv;
+  EventConvKernels event_conv;
 };
 
 // The best kernels for this processor, or those that snnc_kernels_use chose.

@@ -88,6 +88,7 @@ Operations make_operations() {
   add_float_linear_operations(operations);
   add_matmul_operations(operations);
   add_conv_operations(operations);
+  add_float_conv_operations(operations);
   return operations;
 }
 

@@ -64,6 +64,18 @@ Steps::Steps(const StepTensors& tensors, float unit) {
   negative_inverse_ = inverses(negative_, unit);
 }
 
+void StepMemory::set(size_t to, const RowSteps& steps, size_t n) {
+  float* row = memory_ + to;
+  for (const float* from :
+       {steps.positive_inverse, steps.negative_inverse, steps.positive, steps.negative}) {
+    if (steps.each_input)
+      std::copy_n(from, n, row);
+    else
+      std::fill_n(row, n, *from);
+    row += n_;
+  }
+}
+
 StepRows::StepRows(const Shape& x, const Steps& steps) : steps_(steps), x_(x) {
   const Shape& shape = steps.shape();
   bool fits = shape.rank() <= x.rank();

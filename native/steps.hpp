@@ -1,6 +1,7 @@
 // The steps of a neuron's two signs, and where each input's steps lie.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -30,12 +31,37 @@ class Steps {
   std::vector<float> positive_, negative_, positive_inverse_, negative_inverse_;
 };
 
+// Steps of some inputs one after another, each with its own: for rows that are too short for vectors.
+class StepMemory {
+ public:
+  static size_t bytes(size_t n) { return 4 * n * sizeof(float); }
+  StepMemory(float* memory, size_t n) : memory_(memory), n_(n) {}
+  // Those of `n` inputs from place `to` on.
+  void set(size_t to, const RowSteps& steps, size_t n);
+  RowSteps get() const {
+    return {memory_, memory_ + n_, memory_ + 2 * n_, memory_ + 3 * n_, true};
+  }
+
+ private:
+  float* memory_;
+  size_t n_;
+};
+
 // An input as rows that share one step, or of which each entry has its own.
 class StepRows {
  public:
   // Refuses steps that do not broadcast to the input's shape.
   StepRows(const Shape& x, const Steps& steps);
   size_t length() const { return length_; }
+  // visit(i, n, steps) for the n inputs from first + i on that lie in one row, of `size` inputs.
+  template <class Visit>
+  void each(size_t first, size_t size, const Visit& visit) const {
+    for (size_t i = 0; i < size;) {
+      const size_t column = (first + i) % length_, n = std::min(length_ - column, size - i);
+      visit(i, n, steps((first + i) / length_, column));
+      i += n;
+    }
+  }
   // The steps of a row from a column on.
   RowSteps steps(size_t row, size_t column) const {
     return steps_.row(place(row) + (each_input_ ? column : 0), each_input_);

@@ -11,6 +11,9 @@ namespace {
 // page, but so that membranes stay in the second cache and there are tasks for several threads.
 constexpr size_t kLeastBlock = 1 << 11, kMostBlock = 1 << 15, kTasks = 8;
 
+// Rows of one step that are shorter waste vectors: every input gets its own.
+constexpr size_t kLeastRow = 256;
+
 // The attribute `timesteps` of a node.
 class TimeAxis {
  public:
@@ -26,6 +29,11 @@ class TimeAxis {
       throw Error("inputs of shape " + shape.text() + " are not " + std::to_string(timesteps_) +
                   " timesteps: the first axis does not divide");
     shape[0] /= timesteps_;
+    return shape;
+  }
+  Shape folded(Shape shape) const {
+    if (shape.rank() == 0) throw Error("the input is a single number: its first axis holds samples");
+    shape[0] *= timesteps_;
     return shape;
   }
 
@@ -46,12 +54,19 @@ void over_blocks(const Run& run, size_t count, const Task& task) {
 
 float* memory(size_t count) { return static_cast<float*>(scratch(count * sizeof(float))); }
 
+// What a layer of neurons over time reads.
+enum class Reads {
+  kEveryTimestep,
+  kOneForAll,  // the same input at every timestep, given once
+};
+
 // A layer of neurons that keep a membrane from one timestep to the next.
 class OverTimeKernel : public Kernel {
  public:
-  OverTimeKernel(const NeuronName& name, const NodeInfo& info)
+  OverTimeKernel(const NeuronName& name, Reads reads, const NodeInfo& info)
       : label_(info.label()),
         axis_(info),
+        reads_(reads),
         decision_(decision_of(name, info, false)),
         reset_(name.dual   ? Reset::kDual
                : name.hard ? Reset::kHard
@@ -70,27 +85,37 @@ class OverTimeKernel : public Kernel {
  private:
   void fire_all(const Run& run, const Steps& steps) const {
     const Tensor x = run.input(0);
-    const Shape shape = axis_.unfolded(x.shape);
+    const bool once = reads_ == Reads::kOneForAll;
+    const Shape shape = once ? x.shape : axis_.unfolded(x.shape);
     const StepRows rows(shape, steps);
-    const size_t count = shape.count(), length = rows.length();
-    const float* in = x.as<float>();
-    float* out = run.output<float>(x.shape);
+    const size_t count = shape.count();
+    const auto* in = x.as<float>();
+    auto* out = run.output<float>(axis_.folded(shape));
     over_blocks(run, count, [&](size_t first, size_t size) {
       float* kept = memory(2 * size);
       std::fill_n(kept, 2 * size, 0.0f);
-      for (size_t t = 0; t < axis_.timesteps(); ++t)
-        for (size_t i = first; i < first + size;) {
-          const size_t column = i % length, n = std::min(length - column, first + size - i);
-          const size_t now = t * count + i, own = i - first;
-          kernels_.time.fire(in + now, out + now, n, rows.steps(i / length, column), decision_,
-                             {reset_, resting_, kept + own, kept + size + own});
-          i += n;
-        }
+      std::optional<StepMemory> expanded;
+      if (rows.length() < kLeastRow) {
+        expanded.emplace(static_cast<float*>(scratch(StepMemory::bytes(size), 1)), size);
+        rows.each(first, size, [&](size_t i, size_t n, const RowSteps& own) {
+          expanded->set(i, own, n);
+        });
+      }
+      for (size_t t = 0; t < axis_.timesteps(); ++t) {
+        const float* x_now = in + (once ? 0 : t * count) + first;
+        float* y_now = out + t * count + first;
+        const auto fire = [&](size_t i, size_t n, const RowSteps& own) {
+          kernels_.time.fire(x_now + i, y_now + i, n, own, decision_,
+                             {reset_, resting_, kept + i, kept + size + i});
+        };
+        expanded ? fire(0, size, expanded->get()) : rows.each(first, size, fire);
+      }
     });
   }
 
   std::string label_;
   TimeAxis axis_;
+  Reads reads_;
   Decision decision_;
   Reset reset_;
   float resting_;
@@ -139,12 +164,23 @@ void telescope(const TimeKernels& kernels, const float* x, float* y, size_t n,
   kernels.telescope(x, y, n, time);
 }
 
-// In place: at every entry a timestep is read before what takes its memory is written.
+// In place, of as many timesteps as are read: at every entry a timestep is read before what takes
+// its memory is written.
 std::unique_ptr<Operation> operation(const std::string& name, std::vector<Input> inputs,
-                                     Operation::Maker make) {
-  return std::make_unique<Operation>(
-      name, std::move(inputs), std::vector<ort::ElementType>{ort::kFloat32}, std::move(make),
-      [](Inference& inference) { inference.output(inference.input(0), {ort::kFloat32}); }, 0);
+                                     Operation::Maker make, Reads reads = Reads::kEveryTimestep) {
+  const bool once = reads == Reads::kOneForAll;
+  const auto infer = [once](Inference& inference) {
+    KnownShape shape = inference.input(0);
+    if (once && !shape.dims.empty()) {
+      const bool known = shape.dims[0] >= 0;
+      shape.dims[0] = known ? shape.dims[0] * inference.integer("timesteps", 1) : -1;
+      shape.symbols[0].clear();
+    }
+    inference.output(shape, {ort::kFloat32});
+  };
+  return std::make_unique<Operation>(name, std::move(inputs),
+                                     std::vector<ort::ElementType>{ort::kFloat32}, std::move(make),
+                                     infer, once ? Operation::kNoInput : 0);
 }
 
 template <void (*Apply)(const TimeKernels&, const float*, float*, size_t, const Timesteps&)>
@@ -154,16 +190,24 @@ std::unique_ptr<Operation> entrywise(const char* name) {
   });
 }
 
+std::unique_ptr<Operation> neurons(const NeuronName& name, Reads reads) {
+  std::vector<Input> inputs{{ort::kFloat32}};
+  for (const Input& step : step_inputs(name)) inputs.push_back(step);
+  const std::string repeat = reads == Reads::kOneForAll ? "Repeat" : "";
+  return operation(
+      repeat + name.text + "OverTime", inputs,
+      [&name, reads](const NodeInfo& info) {
+        return std::make_unique<OverTimeKernel>(name, reads, info);
+      },
+      reads);
+}
+
 }  // namespace
 
 void add_time_operations(Operations& operations) {
-  for (const NeuronName& name : neuron_names()) {
-    std::vector<Input> inputs{{ort::kFloat32}};
-    for (const Input& step : step_inputs(name)) inputs.push_back(step);
-    operations.push_back(operation(name.text + "OverTime", inputs, [&name](const NodeInfo& info) {
-      return std::make_unique<OverTimeKernel>(name, info);
-    }));
-  }
+  for (const NeuronName& name : neuron_names())
+    for (const Reads reads : {Reads::kEveryTimestep, Reads::kOneForAll})
+      operations.push_back(neurons(name, reads));
   operations.push_back(entrywise<running_mean>("RunningMean"));
   operations.push_back(entrywise<telescope>("Telescope"));
 }

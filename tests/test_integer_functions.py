@@ -313,6 +313,29 @@ def test_a_float_layer() -> None:
     np.testing.assert_allclose(found, x @ w + bias, rtol=1e-5, atol=1e-5)
 
 
+def test_a_float_convolution() -> None:
+    rng = np.random.default_rng(7)
+    arrays = {"x": (2, 3, 6, 5), "w": (4, 3, 3, 2), "bias": (4,)}
+    x, w, bias = (rng.normal(size=s).astype(np.float32) for s in arrays.values())
+    geometry: dict[str, Attribute] = {
+        "strides": (1, 2),
+        "dilations": (2, 1),
+        "pads": (1, 0, 2, 1),
+        "group": 1,
+    }
+    found = run(Composed("FloatConv"), {"x": x}, {"w": w, "bias": bias}, geometry)
+    plain = Graph(
+        "g",
+        ("x", "w", "bias"),
+        ("y",),
+        (Op(("y",), ("x", "w", "bias"), LOC, "Conv", geometry),),
+        {name: real("float32", None) for name in ("x", "w", "bias", "y")},
+        {},
+    )
+    expected = Session(plain).run({"x": x, "w": w, "bias": bias})["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_gelu_is_the_exact_one_to_float_rounding() -> None:
     z = np.concatenate([np.linspace(-6, 6, 4001), [-40, 40, 0]]).astype(np.float32)
     exact = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in z.astype(np.float64)])

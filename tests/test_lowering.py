@@ -475,6 +475,51 @@ def test_one_row_of_mostly_silent_neurons(rows: str, events: float, fused: bool)
     np.testing.assert_allclose(again, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("events", "attributes", "skips"),
+    [
+        (0.3, "pads = [1,1,1,1]", True),
+        (0.8, "pads = [1,1,1,1]", False),
+        (0.3, "pads = [1,1,1,1], group = 2", False),
+        (0.3, 'auto_pad = "SAME_LOWER", strides = [2,2]', True),
+    ],
+)
+def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, skips: bool) -> None:
+    """Over several timesteps spikes are counted together; what all timesteps have in common is
+    not repeated."""
+    text = f"""g (float[N,3,6,6] x) => (float[N,4,O,P] y) {{
+        h = Conv (x, w1, b)
+        r = Relu (h)
+        c = Conv <{attributes}> (r, w2)
+        y = Relu (c)
+    }}"""
+    groups = 2 if "group" in attributes else 1
+    weights = arrays(7, w1=(4, 3, 3, 3), b=(4,), w2=(4, 4 // groups, 3, 3))
+    feeds = arrays(8, x=(3, 3, 6, 6))
+    network = snnc.compile(
+        model(text, weights), calibration=dict(feeds), neuron="if", timesteps=4, scale=0.9
+    )
+
+    def active(node: Node) -> Replacement | None:
+        known = Activity(events, events)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    graph = network.graph.rewrite(active)
+    lowered = lower(graph)
+    kinds = [node.op_type for node in lowered.nodes if isinstance(node, Op)]
+    assert ("ai.snnc.FloatConv" in kinds) is skips
+    assert "ai.snnc.Repeat" not in kinds
+    assert "ai.snnc.RepeatIntegrateFirePositiveOverTime" in kinds
+    again = written_and_read(graph)
+    assert [n.op_type for n in again.nodes if isinstance(n, Op)] == [
+        n.op_type for n in graph.nodes if isinstance(n, Op)
+    ]
+    runs = [Session(g, kernels=k) for g in (lowered, graph, again) for k in (True, False)]
+    found = [session.run(feeds)["y"] for session in runs]
+    for one in found[1:]:
+        np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
+
+
 def test_neurons_move_before_layout_and_keep_their_names() -> None:
     graph = integer_network("attention")[0].graph
     hoisted = hoist_neurons(graph)

@@ -364,6 +364,30 @@ def test_inputs_of_any_shape(timesteps: int, shape: tuple[int, ...]) -> None:
     assert y.shape == shape and y.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("shape", [SCALAR, CHANNEL, EACH])
+def test_an_input_that_is_the_same_at_every_timestep(shape: StepShape) -> None:
+    """Neurons that a Repeat is a part of, of every model: as behind a Repeat."""
+    timesteps = 3
+    graph = battery(timesteps, shape, SCALAR)
+    nodes = []
+    for case, neuron in zip(CASES, graph.neurons, strict=True):
+        made = Composed(neuron=case.model, sides=case.sides, over_time=True, repeated=True)
+        attributes = neuron_attributes(neuron)
+        nodes.append(
+            Op(neuron.outputs, neuron.inputs[:3], neuron.loc, f"{DOMAIN}.{made.name}", attributes)
+        )
+    runs = implementations(replace(graph, nodes=tuple(nodes)))
+    x = filled([*around(0.3), *SPECIAL], 4)
+    positive, negative = np.full(shape, 0.3, np.float32), np.array(0.7, np.float32)
+    feeds: dict[str, Array] = {"x": x, "positive": positive, "negative": negative}
+    repeated = np.concatenate([x] * timesteps)
+    for who, run in runs.items():
+        results = run(feeds)
+        for case in CASES:
+            expected = numpy_outputs(case, repeated, timesteps, feeds)
+            assert_same_bits(results[case.value], expected, repeated, f"{who}, {case}")
+
+
 @needs_library
 def test_more_neurons_than_a_block_and_odd_rows() -> None:
     """Rows of steps that end inside blocks, on several threads."""
@@ -372,6 +396,18 @@ def test_more_neurons_than_a_block_and_odd_rows() -> None:
     steps = tuple(rng.uniform(0.1, 0.4, (7, 1)).astype(np.float32) for _ in range(2))
     y = fire(single("DualMultiThresholdBothOverTime", 3, steps), x)
     expected = DualMTN().over_time(x.reshape(3, 2, 7, 1001), *steps).reshape(x.shape)
+    assert y.tobytes() == expected.tobytes()
+
+
+@needs_library
+@pytest.mark.parametrize("row", [1, 5, 49, 255, 256])
+def test_short_rows_of_one_step(row: int) -> None:
+    """Maps whose steps are written out for every input, and those just long enough."""
+    rng = np.random.default_rng(row)
+    x = rng.normal(size=(3 * 2, 300, row)).astype(np.float32)
+    steps = tuple(rng.uniform(0.1, 0.4, (300, 1)).astype(np.float32) for _ in range(2))
+    y = fire(single("AugmentedIntegrateFireBothOverTime", 3, steps), x)
+    expected = AIF(n_min=-8, n_max=8).over_time(x.reshape(3, 2, 300, row), *steps).reshape(x.shape)
     assert y.tobytes() == expected.tobytes()
 
 

@@ -140,7 +140,7 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
                 f"node '{node.name}' ({node.op}) is no operation that this version of snnc knows",
                 help="compile the network again",
             )
-        if made.drive or made.count:
+        if made.drive or made.count or made.repeated:
             return op
         return make_node(str(attrs.pop("model")), outputs, inputs, loc, attrs)
     while inputs and not inputs[-1]:

@@ -1,6 +1,6 @@
 """Operations of domain ai.snnc by name:
 
-`<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`, or `<neuron>OverTime`.
+`<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`, or `[Repeat]<neuron>OverTime`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ DRIVES: Mapping[str, tuple[str, ...]] = {
     "SpikeConv": ("x", "w", "scale", "bias"),
     "SpikeMatMul": ("a", "b", "scale"),
     "FloatLinear": ("x", "w", "bias"),
+    "FloatConv": ("x", "w", "bias"),
 }
 """What drives neurons, and its inputs in order."""
+
+FLOAT_DRIVES = tuple(name for name in DRIVES if name.startswith("Float"))
+"""Those with float weights, on spikes as numbers."""
 
 Activation: TypeAlias = Literal["", "Gelu", "Relu"]
 """An activation function behind a drive."""
 
-_NAME = re.compile(f"({'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|OverTime|)")
+_NAME = re.compile(f"(Repeat|{'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|OverTime|)")
 
 
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
     spike count in place of step x count; kept: what the neuron reads is a second result; over_time:
-    the neuron alone, over several timesteps."""
+    the neuron alone, over several timesteps; repeated: of an input that is the same at all."""
 
     drive: str = ""
     add: bool = False
@@ -46,10 +50,11 @@ class Composed:
     count: bool = False
     kept: bool = False
     over_time: bool = False
+    repeated: bool = False
 
     @property
     def name(self) -> str:
-        name = f"{self.drive}{'Add' * self.add}{self.activation}"
+        name = f"{'Repeat' * self.repeated}{self.drive}{'Add' * self.add}{self.activation}"
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
@@ -87,6 +92,13 @@ def is_drive(name: str) -> bool:
     return found is not None and bool(found[1]) and not any(found.groups()[3:])
 
 
+def is_repeated_neuron(name: str) -> bool:
+    """Whether an operation of domain ai.snnc of this name is a neuron that reads the same input at
+    every timestep."""
+    found = _NAME.fullmatch(name)
+    return found is not None and found[1] == "Repeat" and bool(found[5])
+
+
 def composed(op: Op) -> Composed | None:
     """What an operation is made of; None if it is not of this kind, or none that snnc knows."""
     domain, _, name = op.op_type.rpartition(".")
@@ -94,6 +106,8 @@ def composed(op: Op) -> Composed | None:
     if domain != DOMAIN or found is None:
         return None
     drive, add, activation, kept, neuron, mode = found.groups()
+    repeated = drive == "Repeat"
+    drive = "" if repeated else drive
     made = Composed(
         drive,
         bool(add),
@@ -101,6 +115,7 @@ def composed(op: Op) -> Composed | None:
         count=mode == "Count",
         kept=bool(kept),
         over_time=mode == "OverTime" and not drive,
+        repeated=repeated,
     )
     candidates = [made]
     if neuron:

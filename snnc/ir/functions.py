@@ -58,7 +58,8 @@ def _function(made: Composed) -> Function:
     """A body that calls those of its parts."""
     if made.neuron is not None and not made.drive:
         once = _neuron(made.neuron, made.sides, made.count)
-        return _over_time(made.neuron, made.sides, once) if made.over_time else once
+        fired = _over_time(made.neuron, made.sides, once) if made.over_time else once
+        return _repeated(made, fired) if made.repeated else fired
     drive = Function(made.drive, DRIVES[made.drive], _BODIES[made.drive])
     if made.name == made.drive:
         return drive
@@ -93,6 +94,12 @@ def _neuron(model: NeuronModel, sides: Sides, count: bool = False) -> Function:
 
 def _over_time(model: NeuronModel, sides: Sides, once: Function) -> Function:
     return Function(f"{once.name}OverTime", once.inputs, over_time(model, sides))
+
+
+def _repeated(made: Composed, fired: Function) -> Function:
+    repeat = FUNCTIONS["Repeat"]
+    lines = (f"repeated = {repeat.call('x')}", f"y = {fired.call('repeated', *fired.inputs[1:])}")
+    return Function(made.name, fired.inputs, "\n".join(lines), (repeat, fired))
 
 
 def _zero_point(name: str, attribute: str) -> str:
@@ -149,6 +156,7 @@ _BODIES = {
         real = Cast <to = 1> (sums)
         y = Mul (real, scale)""",
     "FloatLinear": "product = MatMul (x, w)\n y = Add (product, bias)",
+    "FloatConv": f"y = Conv <{_CONV}> (x, w, bias)",
 }
 
 _COEFFICIENTS = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from snnc.ir.composed import FLOAT_DRIVES, is_repeated_neuron
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Node, Op, Site
 from snnc.ir.ops import AFFINE, SHAPE_ONLY, SYNAPTIC
@@ -41,7 +42,7 @@ _PLACING = {"Concat", "Dropout", "Pad", "Trilu", "CenterCropPad"}
 _JOINTLY = SHAPE_ONLY | _SUMS | _POOLS | _PLACING
 """Operations that are linear in all numbers they read at once."""
 
-_IN_ONE = SYNAPTIC | AFFINE | {"Resize", "Upsample"}
+_IN_ONE = SYNAPTIC | AFFINE | {"Resize", "Upsample"} | {f"{DOMAIN}.{name}" for name in FLOAT_DRIVES}
 """Operations that are affine in one input where the others do not depend on time."""
 
 _FIRST_ONLY = frozenset({"Div", "BatchNormalization", "Resize", "Upsample", "Pad", "CumSum"})
@@ -77,7 +78,7 @@ def repeated(graph: Graph) -> frozenset[str]:
     """The values that hold rows of every timestep."""
     found: set[str] = set()
     for node in graph.nodes:
-        repeats = isinstance(node, Op) and node.op_type == REPEAT
+        repeats = isinstance(node, Op) and (node.op_type == REPEAT or _fires(node))
         ends = isinstance(node, Op) and node.op_type == LAST
         if not ends and (repeats or any(name in found for name in node.inputs)):
             found.update(filter(None, node.outputs))
@@ -86,6 +87,8 @@ def repeated(graph: Graph) -> frozenset[str]:
 
 def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
     read = {found[name] for name in node.inputs if name in found}
+    if isinstance(node, Op) and _fires(node):
+        return Form.INSTANT
     if isinstance(node, Site) or not (read or not isinstance(node, Op)):
         return None
     if not isinstance(node, Op):
@@ -107,3 +110,8 @@ def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
 def _require(graph: Graph, node: Node, read: set[Form], form: Form, who: str) -> None:
     if not read <= {form}:
         raise graph.error(f"over {graph.timesteps} timesteps {who} {form.value}s only", node)
+
+
+def _fires(op: Op) -> bool:
+    """Whether an operation is neurons on what does not depend on time."""
+    return is_repeated_neuron(op.op_type.removeprefix(f"{DOMAIN}."))

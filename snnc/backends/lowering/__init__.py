@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from snnc.backends.lowering.batches import name_batches
-from snnc.backends.lowering.float_layers import skip_silent_rows
+from snnc.backends.lowering.float_layers import skip_silent_inputs
 from snnc.backends.lowering.fuse import fuse_behind_drives
 from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.backends.lowering.imported_weights import hide_weights
 from snnc.backends.lowering.integer import float_weights, to_integers
 from snnc.backends.lowering.rectifiers import share_rectifiers
+from snnc.backends.lowering.repeated import repeat_in_neurons
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.verify import verify
 
@@ -24,12 +25,12 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
     float_weights,
     name_batches,
     fuse_behind_drives,
-    skip_silent_rows,
+    skip_silent_inputs,
     hide_weights,
 )
 """In this order; each computes the same as what it was given, to float rounding."""
 
-OVER_TIME = (hide_weights,)
+OVER_TIME = (skip_silent_inputs, repeat_in_neurons, hide_weights)
 """Those for graphs of several timesteps."""
 
 

@@ -1,19 +1,24 @@
-"""FloatLinear: layers with float weights on one row of spikes."""
+"""FloatLinear, FloatConv: layers with float weights on few spikes."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from snnc.backends.lowering.convolution import geometry_of
 from snnc.backends.lowering.drive import parts_of, rank_of, vector
 from snnc.ir.composed import PARTS
 from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Array, Attribute, Coding, Neuron, Node, Op
 from snnc.ir.ops import SHAPE_ONLY
 
-BUSIEST = 0.4
+BUSIEST_ROW = 0.4
 """Share of neurons that fire, up to which layers on one row skip the weights of silent ones."""
+
+BUSIEST_MAP = 0.15
+"""The same of convolutions."""
+
+LARGEST_KERNEL = 2**20
+"""Weights of a convolution beyond which the caches do not hold what its spikes read."""
 
 
 def _bias(
@@ -31,49 +36,78 @@ def _bias(
     return name, {name: np.asarray(np.float32(factor) * array)}
 
 
-def skip_silent_rows(graph: Graph) -> Graph:
-    """Layers on one row of spikes, most of them silent by what calibration measured."""
+def skip_silent_inputs(graph: Graph) -> Graph:
+    """Layers that read the weights of neurons that fire only: matrices on one row of spikes, and
+    convolutions, where calibration measured that most are silent."""
 
     def rule(node: Node) -> Replacement | None:
-        if not isinstance(node, Op) or node.op_type not in ("MatMul", "Gemm"):
+        if not isinstance(node, Op):
             return None
-        weights = graph.consts.get(node.inputs[1])
-        quiet = _is_quiet_row(graph, node.inputs[0])
-        plain = not node.integer("transA", 0) and node.attrs.get("alpha", 1.0) == 1.0
-        if weights is None or weights.ndim != 2 or weights.dtype != np.float32:
-            return None
-        if not quiet or not plain:
-            return None
-        transposed = bool(node.integer("transB", 0))
-        matrix = weights.T if transposed else weights
-        beta = float(node.attrs.get("beta", 1.0))  # type: ignore[arg-type]
-        bias, consts = _bias(graph, node, matrix.shape[1], rank_of(graph, node.outputs[0]), beta)
-        if not bias:
-            return None
-        stored = node.inputs[1]
-        if transposed:
-            stored = graph.fresh(f"{node.outputs[0]}.w")
-            consts[stored] = np.ascontiguousarray(matrix)
-        attrs: dict[str, Attribute] = {PARTS: parts_of((node,))}
-        inputs = (node.inputs[0], stored, bias)
-        op = Op(node.outputs, inputs, node.loc, f"{DOMAIN}.FloatLinear", attrs)
-        return Replacement((op,), {}, consts)
+        if node.op_type in ("MatMul", "Gemm"):
+            return _linear(graph, node)
+        return _convolution(graph, node) if node.op_type == "Conv" else None
 
     return graph.rewrite(rule)
 
 
-def _is_quiet_row(graph: Graph, value: str) -> bool:
-    """Whether a value is certainly one row of spikes, few of them not zero."""
+def _linear(graph: Graph, op: Op) -> Replacement | None:
+    weights = graph.consts.get(op.inputs[1])
+    plain = not op.integer("transA", 0) and op.attrs.get("alpha", 1.0) == 1.0
+    if weights is None or weights.ndim != 2 or weights.dtype != np.float32:
+        return None
+    if not plain or not _is_row(graph, op.inputs[0]) or _firing(graph, op.inputs[0]) > BUSIEST_ROW:
+        return None
+    transposed = bool(op.integer("transB", 0))
+    matrix = weights.T if transposed else weights
+    beta = float(op.attrs.get("beta", 1.0))  # type: ignore[arg-type]
+    bias, consts = _bias(graph, op, matrix.shape[1], rank_of(graph, op.outputs[0]), beta)
+    if not bias:
+        return None
+    stored = op.inputs[1]
+    if transposed:
+        stored = graph.fresh(f"{op.outputs[0]}.w")
+        consts[stored] = np.ascontiguousarray(matrix)
+    attrs: dict[str, Attribute] = {PARTS: parts_of((op,))}
+    inputs = (op.inputs[0], stored, bias)
+    layer = Op(op.outputs, inputs, op.loc, f"{DOMAIN}.FloatLinear", attrs)
+    return Replacement((layer,), {}, consts)
+
+
+def _convolution(graph: Graph, op: Op) -> Replacement | None:
+    weights = graph.consts.get(op.inputs[1])
+    if weights is None or weights.dtype != np.float32 or op.integer("group", 1) != 1:
+        return None
+    geometry = geometry_of(graph, op, weights.shape[2:])
+    if geometry is None or weights.size > LARGEST_KERNEL:
+        return None
+    if _firing(graph, op.inputs[0]) > BUSIEST_MAP:
+        return None
+    bias, consts = _bias(graph, op, weights.shape[0], 1)
+    if not bias:
+        return None
+    attrs = geometry | {PARTS: parts_of((op,))}
+    inputs = (op.inputs[0], op.inputs[1], bias)
+    layer = Op(op.outputs, inputs, op.loc, f"{DOMAIN}.FloatConv", attrs)
+    return Replacement((layer,), {}, consts)
+
+
+def _is_row(graph: Graph, value: str) -> bool:
+    """Whether a value is certainly one row."""
     kind = graph.types.get(value)
-    if kind is None or kind.coding is not Coding.SPIKE or not kind.shape:
+    if kind is None or kind.shape is None or len(kind.shape) < 2:
         return False
-    if kind.dtype != "float32" or len(kind.shape) < 2:
-        return False
-    rows = kind.shape[:-1]
-    if any(not isinstance(d, int) for d in rows) or math.prod(map(int, rows)) != 1:  # type: ignore[arg-type]
-        return False
+    return all(d == 1 for d in kind.shape[:-1])
+
+
+def _firing(graph: Graph, value: str) -> float:
+    """The share of a value's entries that are spikes at one timestep, on calibration data; 1 where
+    nothing is known of it."""
+    kind = graph.types.get(value)
+    if kind is None or kind.coding is not Coding.SPIKE or kind.dtype != "float32":
+        return 1.0
     while (op := graph.op(value, *SHAPE_ONLY)) is not None:
         value = op.inputs[0]
     neuron = graph.producer.get(value)
-    activity = neuron.activity if isinstance(neuron, Neuron) else None
-    return activity is not None and activity.events <= BUSIEST
+    if not isinstance(neuron, Neuron) or neuron.activity is None:
+        return 1.0
+    return neuron.activity.events / neuron.timesteps

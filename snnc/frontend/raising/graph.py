@@ -14,6 +14,7 @@ from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Dim, Loc, Node, Op, real
 from snnc.ir.ops import SHAPE_ONLY
 from snnc.ir.parse import make_node
+from snnc.ir.time import REPEAT
 
 
 def raise_operations(graph: Graph) -> Graph:
@@ -83,6 +84,8 @@ class _Raised:
         behind = made.add + bool(made.activation) + (made.neuron is not None)
         named = made.named(op)
         layers: list[Layer] = []
+        if made.repeated:
+            layers.append(Layer(REPEAT, (BEFORE,), {"timesteps": op.attrs["timesteps"]}))
         if made.drive:
             layers += layers_of(self._graph, op, made, self.counts, len(stored) - behind)
         if made.add:
@@ -132,7 +135,7 @@ class _Raised:
         return result
 
     def _neuron(self, op: Op, made: Composed, inputs: tuple[str, ...], loc: Loc) -> None:
-        others = without_neuron(op.attrs)
+        others = set(without_neuron(op.attrs)) - {"timesteps"}
         own = {k: v for k, v in op.attrs.items() if k not in others and k != "model"}
         self.nodes.append(make_node(str(op.attrs["model"]), op.outputs[:1], inputs, loc, own))
         if made.count:
