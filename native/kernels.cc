@@ -21,7 +21,7 @@ const Kernels kernels = {
     SNNC_NAME(SNNC_ISA),
     fire_row<float>,
     fire_row<uint8_t>,
-    {fire_over_time, running_mean, telescope},
+    {fire_over_time, add_to_mean, rectify, telescope},
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
     {gather_rows, depthwise_bytes, pack_depthwise, multiply_depthwise},

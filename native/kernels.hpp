@@ -75,8 +75,9 @@ struct TimeKernels {
   // One timestep of neurons that keep a membrane. y may be x.
   void (*fire)(const float* x, float* y, size_t n, const RowSteps&, const Decision&,
                const Membranes&);
-  // y[t] = (x[0] + .. + x[t]) / (t + 1). sums: memory for n floats.
-  void (*running_mean)(const float* x, float* y, size_t n, const Timesteps&, float* sums);
+  // y = (x[0] + .. + x[t]) / (t + 1), from x[t] and the sums before it, 0 at first. y may be x.
+  void (*add_to_mean)(const float* x, float* y, size_t n, size_t t, float* sums);
+  void (*rectify)(float* y, size_t n);
   // y[t] = (t + 1) x[t] - t x[t - 1]
   void (*telescope)(const float* x, float* y, size_t n, const Timesteps&);
 };

@@ -295,7 +295,7 @@ void* scratch(size_t bytes, int slot) {
     size_t size = 0;
     ~Buffer() { std::free(data); }
   };
-  thread_local Buffer buffers[6];
+  thread_local Buffer buffers[8];
   Buffer& buffer = buffers[slot];
   if (bytes > buffer.size) {
     constexpr size_t kAlignment = 64;

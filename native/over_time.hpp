@@ -96,16 +96,21 @@ inline void fire_over_time(const float* x, float* y, size_t n, const RowSteps& r
   });
 }
 
-inline void running_mean(const float* x, float* y, size_t n, const Timesteps& time, float* sums) {
-  for (size_t t = 0; t < time.count; ++t, x += time.stride, y += time.stride) {
-    const Floats terms = all(static_cast<float>(t + 1));
-    each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
-      const Floats now = load(x + i, some);
-      const Floats sum = t == 0 ? now : load(sums + i, some) + now;
-      store(sums + i, sum, some);
-      store(y + i, sum / terms, some);
-    });
-  }
+inline void add_to_mean(const float* x, float* y, size_t n, size_t t, float* sums) {
+  const Floats terms = all(static_cast<float>(t + 1));
+  each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
+    const Floats now = load(x + i, some);
+    const Floats sum = t == 0 ? now : load(sums + i, some) + now;
+    store(sums + i, sum, some);
+    store(y + i, sum / terms, some);
+  });
+}
+
+inline void rectify(float* y, size_t n) {
+  each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
+    const Floats x = load(y + i, some);
+    store(y + i, x < 0.0f ? Floats{} : x, some);
+  });
 }
 
 // Backwards, so that y may take the place of x.

@@ -1,58 +1,9 @@
 #include "time_ops.hpp"
 
-#include <algorithm>
-
-#include "neuron_ops.hpp"
+#include "time_blocks.hpp"
 
 namespace snnc {
 namespace {
-
-// Entries of one timestep that go through all timesteps together: many, since memory is read by the
-// page, but so that membranes stay in the second cache and there are tasks for several threads.
-constexpr size_t kLeastBlock = 1 << 11, kMostBlock = 1 << 15, kTasks = 8;
-
-// Rows of one step that are shorter waste vectors: every input gets its own.
-constexpr size_t kLeastRow = 256;
-
-// The attribute `timesteps` of a node.
-class TimeAxis {
- public:
-  explicit TimeAxis(const NodeInfo& info) : timesteps_(info.integer("timesteps")) {
-    if (timesteps_ < 1)
-      info.refuse("timesteps must be at least 1, not " + std::to_string(timesteps_));
-  }
-  size_t timesteps() const { return static_cast<size_t>(timesteps_); }
-  // The shape of one timestep; refuses inputs that cannot be unfolded.
-  Shape unfolded(Shape shape) const {
-    if (shape.rank() == 0) throw Error("the input is a single number: its first axis holds time");
-    if (shape[0] % timesteps_ != 0)
-      throw Error("inputs of shape " + shape.text() + " are not " + std::to_string(timesteps_) +
-                  " timesteps: the first axis does not divide");
-    shape[0] /= timesteps_;
-    return shape;
-  }
-  Shape folded(Shape shape) const {
-    if (shape.rank() == 0) throw Error("the input is a single number: its first axis holds samples");
-    shape[0] *= timesteps_;
-    return shape;
-  }
-
- private:
-  int64_t timesteps_;
-};
-
-// task(first, n) for blocks of entries of one timestep, over onnxruntime's threads.
-template <class Task>
-void over_blocks(const Run& run, size_t count, const Task& task) {
-  const size_t share = (count / kTasks + kLeastBlock - 1) / kLeastBlock * kLeastBlock;
-  const size_t block = std::clamp(share, kLeastBlock, kMostBlock);
-  run.parallel((count + block - 1) / block, [&](size_t number) {
-    const size_t first = number * block;
-    task(first, std::min(block, count - first));
-  });
-}
-
-float* memory(size_t count) { return static_cast<float*>(scratch(count * sizeof(float))); }
 
 // What a layer of neurons over time reads.
 enum class Reads {
@@ -67,12 +18,8 @@ class OverTimeKernel : public Kernel {
       : label_(info.label()),
         axis_(info),
         reads_(reads),
-        decision_(decision_of(name, info, false)),
-        reset_(name.dual   ? Reset::kDual
-               : name.hard ? Reset::kHard
-                           : Reset::kSoft),
-        resting_(name.hard ? info.number("potential") : 0),
-        steps_(name, decision_.unit, info) {}
+        membrane_(name, info),
+        steps_(name, membrane_.decision().unit, info) {}
 
   void compute(const Run& run) const override {
     try {
@@ -92,33 +39,16 @@ class OverTimeKernel : public Kernel {
     const auto* in = x.as<float>();
     auto* out = run.output<float>(axis_.folded(shape));
     over_blocks(run, count, [&](size_t first, size_t size) {
-      float* kept = memory(2 * size);
-      std::fill_n(kept, 2 * size, 0.0f);
-      std::optional<StepMemory> expanded;
-      if (rows.length() < kLeastRow) {
-        expanded.emplace(static_cast<float*>(scratch(StepMemory::bytes(size), 1)), size);
-        rows.each(first, size, [&](size_t i, size_t n, const RowSteps& own) {
-          expanded->set(i, own, n);
-        });
-      }
-      for (size_t t = 0; t < axis_.timesteps(); ++t) {
-        const float* x_now = in + (once ? 0 : t * count) + first;
-        float* y_now = out + t * count + first;
-        const auto fire = [&](size_t i, size_t n, const RowSteps& own) {
-          kernels_.time.fire(x_now + i, y_now + i, n, own, decision_,
-                             {reset_, resting_, kept + i, kept + size + i});
-        };
-        expanded ? fire(0, size, expanded->get()) : rows.each(first, size, fire);
-      }
+      NeuronBlock block(kernels_.time, membrane_, rows, first, size);
+      for (size_t t = 0; t < axis_.timesteps(); ++t)
+        block.next(in + (once ? 0 : t * count) + first, out + t * count + first);
     });
   }
 
   std::string label_;
   TimeAxis axis_;
   Reads reads_;
-  Decision decision_;
-  Reset reset_;
-  float resting_;
+  MembraneKind membrane_;
   StepInputs steps_;
   const Kernels& kernels_ = active_kernels();
 };
@@ -156,7 +86,8 @@ class EntrywiseKernel : public Kernel {
 
 void running_mean(const TimeKernels& kernels, const float* x, float* y, size_t n,
                   const Timesteps& time) {
-  kernels.running_mean(x, y, n, time, memory(n));
+  MeanBlock block(kernels, n);
+  for (size_t t = 0; t < time.count; ++t) block.next(x + t * time.stride, y + t * time.stride);
 }
 
 void telescope(const TimeKernels& kernels, const float* x, float* y, size_t n,

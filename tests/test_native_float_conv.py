@@ -13,6 +13,8 @@ from hypothesis import given
 
 from snnc.ir.node import Array
 from snnc.kernels import using_instruction_set
+from snnc.neurons.dual_if import DualIF
+from snnc.neurons.integrate_fire import IF
 from tests.conv_cases import (
     EACH_SET,
     NEEDS_LIBRARY,
@@ -125,6 +127,52 @@ def test_empty_maps(instructions: str) -> None:
         node = float_conv(case, 0, x=np.zeros((2, 3, 0, 5), np.float32))
         bias = node.inputs["bias"].reshape(-1, 1, 1)
         assert np.array_equal(node.run(), np.broadcast_to(bias, (2, 4, 2, 7)))
+
+
+def behind(node: Node, suffix: str, steps: dict[str, Array], **attributes: Any) -> Array:
+    """The result of the same convolution with something behind it."""
+    inputs = node.inputs | steps
+    fused = Node(node.op_type + suffix, inputs, node.attributes | attributes)
+    return fused.run(threads=2)
+
+
+@EACH_SET
+@pytest.mark.parametrize("samples", [2, 17])
+def test_what_follows_over_time(instructions: str, samples: int) -> None:
+    """Few samples, whose images are tasks, and many, each a task: as without fusion, to the bit."""
+    case = random_case((3 * samples, 7, 9, 5), 6, plain(3, 3, pad=1))
+    node = float_conv(case, 0.2)
+    with using_instruction_set(instructions):
+        drive = node.run()
+        unfolded = drive.reshape(3, samples, 6, 7, 9)
+        numbers = np.arange(1, 4, dtype=np.float32).reshape(3, 1, 1, 1, 1)
+        mean = (np.add.accumulate(unfolded, axis=0) / numbers).reshape(drive.shape)
+        assert np.array_equal(behind(node, "Mean", {}, timesteps=3), mean)
+        assert np.array_equal(behind(node, "MeanRelu", {}, timesteps=3), np.maximum(mean, 0))
+        for step in (np.array(0.7, np.float32), np.linspace(0.2, 3, 6, dtype=np.float32)):
+            step = step.reshape(-1, 1, 1)
+            found = behind(
+                node,
+                "IntegrateFirePositiveOverTime",
+                {"positive": step},
+                timesteps=3,
+                potential=0.5,
+            )
+            assert np.array_equal(found, IF().over_time(unfolded, step).reshape(drive.shape))
+            steps = {"positive": step, "negative": np.array(0.9, np.float32)}
+            found = behind(node, "DualIntegrateFireBothOverTime", steps, timesteps=3, potential=0.5)
+            wanted = DualIF().over_time(unfolded, step, steps["negative"])
+            assert np.array_equal(found, wanted.reshape(drive.shape))
+
+
+@pytest.mark.parametrize("suffix", ["Mean", "IntegrateFirePositiveOverTime"])
+def test_timesteps_that_do_not_divide_are_refused(suffix: str) -> None:
+    node = float_conv(random_case((4, 5, 5, 3), 4, plain(3, 3)), 0.1)
+    step = {"positive": np.array(1, np.float32)} if suffix != "Mean" else {}
+    with pytest.raises(Exception, match="are not 3 timesteps: the first axis does not divide"):
+        behind(node, suffix, step, timesteps=3, potential=0.5)
+    with pytest.raises(Exception, match="timesteps must be at least 1, not 0"):
+        behind(node, suffix, step, timesteps=0, potential=0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Operations of domain ai.snnc by name:
 
-`<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`, or `[Repeat]<neuron>OverTime`.
+`<Drive>[Add][Gelu|Relu][[Kept]<neuron>[Count]]`, over several timesteps `[Repeat]<neuron>OverTime`,
+`FloatConv[<neuron>OverTime]` or `FloatConvMean[Relu]`.
 """
 
 from __future__ import annotations
@@ -33,14 +34,18 @@ FLOAT_DRIVES = tuple(name for name in DRIVES if name.startswith("Float"))
 Activation: TypeAlias = Literal["", "Gelu", "Relu"]
 """An activation function behind a drive."""
 
-_NAME = re.compile(f"(Repeat|{'|'.join(DRIVES)}|)(Add|)(Gelu|Relu|)(Kept|)(.*?)(Count|OverTime|)")
+_NAME = re.compile(
+    f"(?P<drive>Repeat|{'|'.join(DRIVES)}|)(?P<mean>Mean|)(?P<add>Add|)(?P<activation>Gelu|Relu|)"
+    "(?P<kept>Kept|)(?P<neuron>.*?)(?P<mode>Count|OverTime|)"
+)
 
 
 @dataclass(frozen=True)
 class Composed:
     """What an operation is made of. drive: '' for a neuron alone; count: its result is the 8-bit
     spike count in place of step x count; kept: what the neuron reads is a second result; over_time:
-    the neuron alone, over several timesteps; repeated: of an input that is the same at all."""
+    the neuron keeps its membrane over several timesteps; repeated: of an input that is the same at
+    all; mean: the drive's means so far."""
 
     drive: str = ""
     add: bool = False
@@ -51,10 +56,12 @@ class Composed:
     kept: bool = False
     over_time: bool = False
     repeated: bool = False
+    mean: bool = False
 
     @property
     def name(self) -> str:
-        name = f"{'Repeat' * self.repeated}{self.drive}{'Add' * self.add}{self.activation}"
+        drive = f"{'Repeat' * self.repeated}{self.drive}{'Mean' * self.mean}"
+        name = f"{drive}{'Add' * self.add}{self.activation}"
         if self.neuron is None:
             return name
         functions = self.neuron.count_function if self.count else self.neuron.function
@@ -89,14 +96,9 @@ class Composed:
 def is_drive(name: str) -> bool:
     """Whether an operation of domain ai.snnc of this name is a drive that no neuron follows."""
     found = _NAME.fullmatch(name)
-    return found is not None and bool(found[1]) and not any(found.groups()[3:])
-
-
-def is_repeated_neuron(name: str) -> bool:
-    """Whether an operation of domain ai.snnc of this name is a neuron that reads the same input at
-    every timestep."""
-    found = _NAME.fullmatch(name)
-    return found is not None and found[1] == "Repeat" and bool(found[5])
+    if found is None or found["drive"] in ("", "Repeat"):
+        return False
+    return not any(found[part] for part in ("kept", "neuron", "mode"))
 
 
 def composed(op: Op) -> Composed | None:
@@ -105,17 +107,17 @@ def composed(op: Op) -> Composed | None:
     found = _NAME.fullmatch(name)
     if domain != DOMAIN or found is None:
         return None
-    drive, add, activation, kept, neuron, mode = found.groups()
-    repeated = drive == "Repeat"
-    drive = "" if repeated else drive
+    repeated = found["drive"] == "Repeat"
+    drive, neuron = "" if repeated else found["drive"], found["neuron"]
     made = Composed(
         drive,
-        bool(add),
-        activation,  # type: ignore[arg-type]
-        count=mode == "Count",
-        kept=bool(kept),
-        over_time=mode == "OverTime" and not drive,
+        bool(found["add"]),
+        found["activation"],  # type: ignore[arg-type]
+        count=found["mode"] == "Count",
+        kept=bool(found["kept"]),
+        over_time=found["mode"] == "OverTime",
         repeated=repeated,
+        mean=bool(found["mean"]),
     )
     candidates = [made]
     if neuron:

@@ -57,14 +57,18 @@ def function_of(node: Node) -> Function | None:
 def _function(made: Composed) -> Function:
     """A body that calls those of its parts."""
     if made.neuron is not None and not made.drive:
-        once = _neuron(made.neuron, made.sides, made.count)
-        fired = _over_time(made.neuron, made.sides, once) if made.over_time else once
+        fired = _fired(made, made.neuron)
         return _repeated(made, fired) if made.repeated else fired
     drive = Function(made.drive, DRIVES[made.drive], _BODIES[made.drive])
     if made.name == made.drive:
         return drive
     lines = [f"driven = {drive.call(*drive.inputs)}"]
     calls, value = [drive], "driven"
+    if made.mean:
+        mean = FUNCTIONS["RunningMean"]
+        lines.append(f"mean = {mean.call(value)}")
+        calls.append(mean)
+        value = "mean"
     if made.add:
         lines.append(f"added = Add ({value}, addend)")
         value = "added"
@@ -78,13 +82,19 @@ def _function(made: Composed) -> Function:
     if made.kept:
         lines.append(f"kept = Identity ({value})")
     if made.neuron is not None:
-        neuron = _neuron(made.neuron, made.sides, made.count)
+        neuron = _fired(made, made.neuron)
         steps = (step if step in made.steps else "" for step in neuron.inputs[1:])
         lines.append(f"fired = {neuron.call(value, *steps)}")
         calls.append(neuron)
         value = "fired"
     lines.append(f"y = Identity ({value})")
     return Function(made.name, made.inputs, "\n".join(lines), tuple(calls), made.outputs)
+
+
+def _fired(made: Composed, model: NeuronModel) -> Function:
+    """The neurons of an operation."""
+    once = _neuron(model, made.sides, made.count)
+    return _over_time(model, made.sides, once) if made.over_time else once
 
 
 def _neuron(model: NeuronModel, sides: Sides, count: bool = False) -> Function:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-from snnc.ir.composed import FLOAT_DRIVES, is_repeated_neuron
+from snnc.ir.composed import FLOAT_DRIVES, composed
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Node, Op, Site
 from snnc.ir.ops import AFFINE, SHAPE_ONLY, SYNAPTIC
@@ -78,23 +78,29 @@ def repeated(graph: Graph) -> frozenset[str]:
     """The values that hold rows of every timestep."""
     found: set[str] = set()
     for node in graph.nodes:
-        repeats = isinstance(node, Op) and (node.op_type == REPEAT or _fires(node))
+        starts = isinstance(node, Op) and (node.op_type == REPEAT or _repeats(node))
         ends = isinstance(node, Op) and node.op_type == LAST
-        if not ends and (repeats or any(name in found for name in node.inputs)):
+        if not ends and (starts or any(name in found for name in node.inputs)):
             found.update(filter(None, node.outputs))
     return frozenset(found)
 
 
+def _repeats(op: Op) -> bool:
+    made = composed(op)
+    return made is not None and made.repeated
+
+
 def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
     read = {found[name] for name in node.inputs if name in found}
-    if isinstance(node, Op) and _fires(node):
+    if isinstance(node, Op) and _repeats(node):
         return Form.INSTANT
     if isinstance(node, Site) or not (read or not isinstance(node, Op)):
         return None
-    if not isinstance(node, Op):
+    made = composed(node) if isinstance(node, Op) else None
+    if not isinstance(node, Op) or (made is not None and made.over_time):
         _require(graph, node, read, Form.INSTANT, "neurons read")
         return Form.INSTANT
-    if node.op_type == RUNNING_MEAN:
+    if node.op_type == RUNNING_MEAN or (made is not None and made.mean):
         _require(graph, node, read, Form.INSTANT, "a running mean reads")
         return Form.MEAN
     if node.op_type == TELESCOPE:
@@ -110,8 +116,3 @@ def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
 def _require(graph: Graph, node: Node, read: set[Form], form: Form, who: str) -> None:
     if not read <= {form}:
         raise graph.error(f"over {graph.timesteps} timesteps {who} {form.value}s only", node)
-
-
-def _fires(op: Op) -> bool:
-    """Whether an operation is neurons on what does not depend on time."""
-    return is_repeated_neuron(op.op_type.removeprefix(f"{DOMAIN}."))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from snnc.backends.lowering.batches import name_batches
 from snnc.backends.lowering.float_layers import skip_silent_inputs
-from snnc.backends.lowering.fuse import fuse_behind_drives
+from snnc.backends.lowering.fuse import fuse_behind_drives, fuse_over_time
 from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.backends.lowering.imported_weights import hide_weights
 from snnc.backends.lowering.integer import float_weights, to_integers
@@ -30,7 +30,7 @@ RULES: tuple[Callable[[Graph], Graph], ...] = (
 )
 """In this order; each computes the same as what it was given, to float rounding."""
 
-OVER_TIME = (skip_silent_inputs, repeat_in_neurons, hide_weights)
+OVER_TIME = (skip_silent_inputs, fuse_over_time, repeat_in_neurons, hide_weights)
 """Those for graphs of several timesteps."""
 
 

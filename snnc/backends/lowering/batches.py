@@ -73,7 +73,7 @@ def _keeps_first_axis(node: Node) -> bool:
 def _is_one_sample(graph: Graph, value: str, rank: int) -> bool:
     """Whether a constant is broadcast along the first of `rank` axes."""
     array = graph.consts.get(value)
-    return array is not None and (array.ndim < rank or array.shape[0] == 1)
+    return array is not None and (array.ndim < rank or array.shape[:1] in ((), (1,)))
 
 
 def _rank(graph: Graph, value: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What stands right behind an integer layer becomes part of it: addend, activation, neuron."""
+"""What stands right behind a layer becomes part of it: addend, activation, neuron, mean so far."""
 
 from __future__ import annotations
 
@@ -6,28 +6,37 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from snnc.backends.lowering.drive import parts_of
-from snnc.ir.composed import PARTS, Activation, Composed, composed
+from snnc.ir.composed import PARTS, Activation, Composed, composed, neuron_attributes
 from snnc.ir.graph import DOMAIN, Graph, Replacement
-from snnc.ir.node import Attribute, Node, Op
+from snnc.ir.node import Attribute, Neuron, Node, Op
+from snnc.ir.time import RUNNING_MEAN
 
-Extend = Callable[[Graph, Op, str, Composed], "Op | None"]
+Extend = Callable[[Graph, Op | Neuron, str, Composed], "Op | None"]
 """(graph, reader, value, what computes the value) -> an operation that does the work of both."""
 
 
 def fuse_behind_drives(graph: Graph) -> Graph:
     """Every drive together with the operations that alone read its result, one after another."""
     for extend in (_with_addend, _with_activation, _with_neuron):
-        graph = _fused(graph, extend)
+        graph = _fused(graph, extend, _drive)
     return _with_kept_results(graph)
 
 
-def _fused(graph: Graph, extend: Extend) -> Graph:
+def fuse_over_time(graph: Graph) -> Graph:
+    """Every convolution of spikes together with the neurons, or the mean so far and the Relu, that
+    alone read its result."""
+    for extend in (_with_membranes, _with_mean, _with_rectified_mean):
+        graph = _fused(graph, extend, _float_convolution)
+    return graph
+
+
+def _fused(graph: Graph, extend: Extend, drive_of: Callable[[Node], Composed | None]) -> Graph:
     def rule(node: Node) -> Replacement | None:
-        if not isinstance(node, Op):
+        if not isinstance(node, (Op, Neuron)):
             return None
         for value in dict.fromkeys(node.inputs):
             drive = graph.op(value)
-            made = None if drive is None else _drive(drive)
+            made = None if drive is None else drive_of(drive)
             if drive is None or made is None or made.neuron is not None:
                 continue
             if graph.only_reader(value) is not node:
@@ -46,7 +55,7 @@ def _drive(node: Node) -> Composed | None:
     return made if made is not None and made.drive.startswith("Spike") else None
 
 
-def _joined(drive: Op, reader: Op, fused: Op) -> Op:
+def _joined(drive: Op, reader: Node, fused: Op) -> Op:
     """The fused operation with what both do; its inputs beyond the drive's are given already."""
     parts = drive.attrs.get(PARTS, ())
     known = parts if isinstance(parts, tuple) else ()
@@ -61,8 +70,14 @@ def _extended(node: Op, made: Composed, inputs: tuple[str, ...]) -> Op:
     return replace(node, inputs=inputs, op_type=f"{DOMAIN}.{made.name}")
 
 
-def _with_addend(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
-    if node.op_type != "Add" or made.activation or made.add or node.inputs[0] == node.inputs[1]:
+def _with_addend(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    if (
+        not isinstance(node, Op)
+        or node.op_type != "Add"
+        or made.activation
+        or made.add
+        or node.inputs[0] == node.inputs[1]
+    ):
         return None
     addend = node.inputs[1 - node.inputs.index(value)]
     if not _same_type(graph, addend, node.outputs[0], value):
@@ -77,7 +92,9 @@ def _same_type(graph: Graph, *values: str) -> bool:
     return not kinds and kind is not None and kind.shape is not None and None not in kind.shape
 
 
-def _with_activation(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
+def _with_activation(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    if not isinstance(node, Op):
+        return None
     exact = node.op_type == "Gelu" and node.attrs.get("approximate", "none") == "none"
     if made.activation or not (exact or node.op_type == "Relu"):
         return None
@@ -85,8 +102,9 @@ def _with_activation(graph: Graph, node: Op, value: str, made: Composed) -> Op |
     return replace(_extended(node, replace(made, activation=name), ()), attrs={})
 
 
-def _with_neuron(graph: Graph, node: Op, value: str, made: Composed) -> Op | None:
-    return None if made.activation == "Relu" else _counting(node, made)
+def _with_neuron(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    fuses = isinstance(node, Op) and made.activation != "Relu"
+    return _counting(node, made) if fuses and isinstance(node, Op) else None
 
 
 def _counting(node: Op, made: Composed) -> Op | None:
@@ -130,3 +148,30 @@ def _neuron_beside(graph: Graph, drive: Node) -> tuple[Op, Op] | None:
             if counting is not None:
                 return reader, counting
     return None
+
+
+def _float_convolution(node: Node) -> Composed | None:
+    """What a convolution of spikes as numbers is made of; None for any other node."""
+    made = composed(node) if isinstance(node, Op) else None
+    return made if made is not None and made.drive == "FloatConv" else None
+
+
+def _with_membranes(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    if not isinstance(node, Neuron) or made.mean:
+        return None
+    fired = replace(made, neuron=node.model, sides=node.sides, over_time=True)
+    steps = tuple(filter(None, node.inputs[1:]))
+    name = f"{DOMAIN}.{fired.name}"
+    return Op(node.outputs, steps, node.loc, name, neuron_attributes(node))
+
+
+def _with_mean(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    if not isinstance(node, Op) or node.op_type != RUNNING_MEAN or made.mean:
+        return None
+    return _extended(node, replace(made, mean=True), ())
+
+
+def _with_rectified_mean(graph: Graph, node: Op | Neuron, value: str, made: Composed) -> Op | None:
+    if not isinstance(node, Op) or node.op_type != "Relu" or not made.mean or made.activation:
+        return None
+    return _extended(node, replace(made, activation="Relu"), ())

@@ -14,7 +14,7 @@ from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Dim, Loc, Node, Op, real
 from snnc.ir.ops import SHAPE_ONLY
 from snnc.ir.parse import make_node
-from snnc.ir.time import REPEAT
+from snnc.ir.time import REPEAT, RUNNING_MEAN
 
 
 def raise_operations(graph: Graph) -> Graph:
@@ -81,13 +81,15 @@ class _Raised:
 
     def _raise(self, op: Op, made: Composed) -> None:
         stored = _stored_parts(op)
-        behind = made.add + bool(made.activation) + (made.neuron is not None)
+        behind = made.mean + made.add + bool(made.activation) + (made.neuron is not None)
         named = made.named(op)
         layers: list[Layer] = []
         if made.repeated:
             layers.append(Layer(REPEAT, (BEFORE,), {"timesteps": op.attrs["timesteps"]}))
         if made.drive:
             layers += layers_of(self._graph, op, made, self.counts, len(stored) - behind)
+        if made.mean:
+            layers.append(Layer(RUNNING_MEAN, (BEFORE,), {"timesteps": op.attrs["timesteps"]}))
         if made.add:
             layers.append(Layer("Add", (BEFORE, named["addend"])))
         if made.activation:

@@ -101,7 +101,7 @@ def _product(graph: Graph, op: Op, steps: list[Array], parts: int) -> list[Layer
 
 def _geometry(op: Op) -> dict[str, Attribute]:
     own = without_neuron(op.attrs)
-    return {key: own[key] for key in own if key not in (PARTS, "zero_point")}
+    return {key: own[key] for key in own if key not in (PARTS, "zero_point", "timesteps")}
 
 
 def _constant(graph: Graph, op: Op, value: str) -> Array:
