@@ -113,17 +113,22 @@ inline void rectify(float* y, size_t n) {
   });
 }
 
+// 0 in place of what is no finite number.
+SNNC_INLINE Floats defined(Floats v) { return where(v - v == 0.0f, v); }
+
 // Backwards, so that y may take the place of x.
 inline void telescope(const float* x, float* y, size_t n, const Timesteps& time) {
   for (size_t t = time.count; --t > 0;) {
     const Floats terms = all(static_cast<float>(t + 1)), before = all(static_cast<float>(t));
     const float *now = x + t * time.stride, *last = now - time.stride;
     each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
-      const Floats sum = terms * load(now + i, some);
-      store(y + t * time.stride + i, sum - before * load(last + i, some), some);
+      const Floats sum = terms * defined(load(now + i, some));
+      store(y + t * time.stride + i, sum - before * defined(load(last + i, some)), some);
     });
   }
-  if (y != x) std::memcpy(y, x, n * sizeof(float));
+  each_vector(n, [&](size_t i, size_t some) SNNC_INLINED {
+    store(y + i, defined(load(x + i, some)), some);
+  });
 }
 
 }  // namespace SNNC_ISA

@@ -65,6 +65,31 @@ def test_operations_in_time_against_numpy(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(applied(LAST, x, 3), x[len(x) - len(x) // 3 :])
 
 
+def test_what_is_undefined_before_the_first_spikes_is_made_up_for() -> None:
+    """0/0 while nothing has fired: the mean of what neurons read is that of the defined means."""
+    text = """g (float[N,6] x) => (float[N,3] y) {
+        h = MatMul (x, w1)
+        r = Relu (h)
+        s = MatMul (r, w2)
+        low = ReduceMin <axes = [1]> (s)
+        high = ReduceMax <axes = [1]> (s)
+        above = Sub (s, low)
+        range = Sub (high, low)
+        part = Div (above, range)
+        z = Relu (part)
+        y = MatMul (z, w3)
+    }"""
+    weights = arrays(3, w1=(6, 20), w2=(20, 9), w3=(9, 3))
+    feeds = arrays(4, x=(40, 6))
+    net = snnc.calibrate(model(text, weights), calibration=dict(feeds))
+    settings = {"scale": 1.0, "threshold_rule": "tensor-percentile"}
+    network = snnc.compile(net, neuron="if:potential=0", timesteps=64, **settings)  # type: ignore[arg-type]
+    wanted = Session(net.ann).run(feeds)["y"]
+    for kernels in (True, False):
+        found = Session(network.graph, kernels=kernels).run(feeds)["y"]
+        assert np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
 def test_a_telescope_undoes_a_running_mean() -> None:
     x = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
     np.testing.assert_allclose(applied(TELESCOPE, applied(RUNNING_MEAN, x, 4), 4), x, atol=1e-5)

@@ -485,7 +485,8 @@ def running_mean(x: Array) -> Array:
 
 
 def telescope(x: Array) -> Array:
-    """(t + 1) x[t] - t x[t - 1], each product rounded."""
+    """(t + 1) x[t] - t x[t - 1], each product rounded; what is no finite number counts 0."""
+    x = np.where(np.isfinite(x), x, np.float32(0))
     later = [np.float32(t + 1) * x[t] - np.float32(t) * x[t - 1] for t in range(1, len(x))]
     return np.stack([x[0], *later])
 

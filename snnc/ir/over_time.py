@@ -109,7 +109,11 @@ BODIES = {
         means = Div (sums, numbers)
         y = Reshape <allowzero = 1> (means, shape)""",
     "Telescope": f"""{_PER_TIMESTEP}
-        totals = Mul (unfolded, numbers)
+        itself = Sub (unfolded, unfolded)
+        undefined = IsNaN (itself)
+        none = Constant <value_float = 0.0> ()
+        defined = Where (undefined, none, unfolded)
+        totals = Mul (defined, numbers)
         start = Constant <value_ints = [0]> ()
         second_last = Constant <value_ints = [-1]> ()
         earlier = Slice (totals, start, second_last, start)
@@ -125,4 +129,5 @@ BODIES = {
         y = Slice (x, first_row, folded_rows, start)""",
 }
 """Bodies of operations that fold and unfold x, [T * N, ...] with time first (of Repeat [N, ...]):
-the same at every timestep; means so far of instants, and back; the last timestep alone."""
+the same at every timestep; means so far of instants, and back, where a mean that is no finite number
+counts 0 (0/0 before the first spikes), so that later ones make up for it; the last timestep alone."""
