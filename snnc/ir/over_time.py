@@ -129,5 +129,5 @@ BODIES = {
         y = Slice (x, first_row, folded_rows, start)""",
 }
 """Bodies of operations that fold and unfold x, [T * N, ...] with time first (of Repeat [N, ...]):
-the same at every timestep; means so far of instants, and back, where a mean that is no finite number
-counts 0 (0/0 before the first spikes), so that later ones make up for it; the last timestep alone."""
+the same at every timestep; means so far of instants; back, where a mean that is no finite number
+(0/0 before the first spikes) counts 0, so that later ones make up for it; the last timestep."""
