@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from snnc.drives import Kind, classify
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Activity, Array, Neuron, Op
-from snnc.ir.ops import multiplied
+from snnc.ir.ops import MULTIPLYING, multiplied
 from snnc.ir.time import repeated
 from snnc.runtime import shape_name
+from snnc.spike_sums import with_spike_sums
 from snnc.streams import neuron_behind, spike_counts, stream_of
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
@@ -103,11 +104,19 @@ class Energy:
         }
 
 
+class _Fired(NamedTuple):
+    """|spike counts| and whether they are not 0, of every row or added up over them."""
+
+    spikes: Array
+    events: Array
+
+
 class EnergyMeter:
     """Counts the operations of a spiking network while it runs, batch by batch.
 
-    A session with `taps` and `shapes_of` yields what `update` takes. Whether a layer accumulates
-    or multiplies is read from the types of its operands.
+    A session of `graph` with `taps` and `shapes_of` yields what `update` takes. Whether a layer
+    accumulates or multiplies is read from the types of its operands. Over several timesteps
+    `graph` adds spikes up where their sum suffices, so that not all of them are held at once.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -116,25 +125,35 @@ class EnergyMeter:
         self._layers = [_Counter(graph, op, kind, folded) for op, kind in classify(graph)]
         self._active = {n.outputs[0]: [0.0, 0.0, 0.0] for n in graph.neurons}
         streams = [v for counter in self._layers for v in counter.streams]
-        self.taps = tuple(dict.fromkeys([*self._active, *streams]))
-        self.shapes_of = tuple(dict.fromkeys(v for c in self._layers for v in c.shaped))
+        self._streams = tuple(dict.fromkeys([*self._active, *streams]))
+        whole = {v for counter in self._layers for v in counter.whole}
+        summed = [v for v in self._streams if graph.timesteps > 1 and v not in whole]
+        self.graph, self._sums = with_spike_sums(graph, summed)
+        self.taps = tuple(v for each in self._streams for v in self._sums.get(each, (each,)))
+        shaped = (v for counter in self._layers for v in counter.shaped)
+        self.shapes_of = tuple(dict.fromkeys([*shaped, *summed]))
         self.samples = 0
 
     def update(self, values: Mapping[str, Array], samples: int) -> None:
         """Adds a batch of `samples` samples, run with the meter's taps."""
-        counts = {}
-        for value in self.taps:
-            neuron = self._graph.producer[neuron_behind(self._graph, value) or value]
-            if isinstance(neuron, Neuron):
-                counts[value] = spike_counts(self._graph, neuron, values[value])
-        for out, sums in self._active.items():
-            sums[0] += float(counts[out].sum(dtype=np.float64))
-            sums[1] += float(np.count_nonzero(counts[out]))
-            sums[2] += counts[out].size / self._graph.timesteps
+        fired = {value: self._fired(value, values) for value in self._streams}
         shapes = {v: tuple(int(d) for d in values[shape_name(v)]) for v in self.shapes_of}
+        for out, sums in self._active.items():
+            sums[0] += float(fired[out].spikes.sum(dtype=np.float64))
+            sums[1] += float(fired[out].events.sum(dtype=np.float64))
+            entries = math.prod(shapes[out]) if out in self._sums else fired[out].spikes.size
+            sums[2] += entries / self._graph.timesteps
         for counter in self._layers:
-            counter.update(counts, shapes)
+            counter.update(fired, shapes)
         self.samples += samples
+
+    def _fired(self, value: str, values: Mapping[str, Array]) -> _Fired:
+        if value in self._sums:
+            return _Fired(*(values[name] for name in self._sums[value]))
+        neuron = self._graph.producer[neuron_behind(self._graph, value) or value]
+        assert isinstance(neuron, Neuron)
+        counts = spike_counts(self._graph, neuron, values[value])
+        return _Fired(counts, counts != 0)
 
     def energy(self, pj_ac: float = PJ_AC, pj_mac: float = PJ_MAC) -> Energy:
         """The totals so far, per sample."""
@@ -165,42 +184,37 @@ class _Counter:
         behind = (stream_of(graph, v) for v in multiplied(op))
         self._spiking = {place: source for place, source in enumerate(behind) if source}
         self.streams = tuple(self._spiking.values())
+        placed = MULTIPLYING[op.op_type] in ("Conv", "ConvTranspose")
+        moved = [v for place, v in self._spiking.items() if v != multiplied(op)[place]]
+        self.whole = self.streams if len(self.streams) > 1 else moved if placed else ()
         self._macs = 0.0
         self._folded = folded
         self._runs = graph.timesteps if op.outputs[0] in folded else 1
         self._by_stream: list[list[float]] = [[0.0, 0.0] for _ in self._spiking]
 
-    def update(self, counts: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def update(self, fired: Mapping[str, _Fired], shapes: Mapping[str, tuple[int, ...]]) -> None:
         op = self._op
         full = {v: tuple(self._graph.consts[v].shape) for v in op.inputs if v in self._graph.consts}
         full |= shapes
         self._macs += macs(op, full)
-        operands = multiplied(op)
-        spikes = {
-            place: counts[source].reshape(full[operands[place]])
-            for place, source in self._spiking.items()
-        }
-        streams = self._product(spikes, full) if len(spikes) > 1 else self._fan(spikes, full)
+        held = {place: (multiplied(op)[place], fired[v]) for place, v in self._spiking.items()}
+        if len(held) > 1:
+            counts = {p: each.spikes.reshape(full[v]) for p, (v, each) in held.items()}
+            streams = self._product(counts, full)
+        else:
+            fans = [(each, fan_out(op, value, full)) for value, each in held.values()]
+            streams = ([_weighted(e, fan) for e in each] for each, fan in fans)
         for sums, stream in zip(self._by_stream, streams, strict=True):
-            sums[0] += stream[0]
-            sums[1] += stream[1]
+            sums[:] = np.add(sums, stream)
 
-    def _fan(self, spikes: Mapping[int, Array], shapes: Shapes) -> Iterable[tuple[float, float]]:
-        """Spikes and events of the only spiking operand, if there is one."""
-        for place, count in spikes.items():
-            fan = fan_out(self._op, multiplied(self._op)[place], shapes)
-            yield _weighted(count, fan), _weighted(count != 0, fan)
-
-    def _product(
-        self, spikes: Mapping[int, Array], shapes: Shapes
-    ) -> Iterable[tuple[float, float]]:
+    def _product(self, spikes: Mapping[int, Array], shapes: Shapes) -> Iterable[Sequence[float]]:
         """Spikes and events with each spiking operand in turn as the event stream.
 
         At every timestep the spikes of each operand also meet what the other ones held before, so
         that AC = A_t B_t + A_t S_B + S_A B_t (spec 2.7).
         """
         first, *others = shapes[self._op.outputs[0]]
-        out = (first // self._runs, *others)
+        out = first // self._runs, *others
         plain = self._plain(shapes)
 
         def count(operands: Mapping[int, Array]) -> float:
@@ -249,7 +263,8 @@ class _Counter:
 def _weighted(count: Array, fan: Array | float) -> float:
     """Sum of count x fan-out, where fan-out may differ by spatial position."""
     if isinstance(fan, np.ndarray):
-        by_position = count.sum(axis=(0, 1), dtype=np.float64)
+        rows = count.size // max(fan.size, 1)
+        by_position = count.reshape(rows, *fan.shape).sum(axis=0, dtype=np.float64)
         return float((by_position * fan).sum())
     return float(count.sum(dtype=np.float64)) * fan
 

@@ -17,7 +17,7 @@ from snnc.ir.node import Array, Neuron
 from snnc.neurons.dual_if import DualIF
 from snnc.neurons.integrate_fire import IF
 from snnc.passes.fold_time import FoldTime
-from snnc.runtime import Session, batch_size
+from snnc.runtime import Session, batch_groups, batch_size
 from snnc.sites import site_names
 from snnc.studies import DEFAULT_RECIPE, Recipe, Setting, scaled, spiking_graph
 from snnc.theorems import Compared, Theta, compare_layer
@@ -141,15 +141,22 @@ def verify_equivalence(
         for neuron in graph.neurons
         if isinstance(neuron.model, IF | DualIF)
     ]
-    taps = dict.fromkeys(v for layer in layers for v in layer.taps)
-    session, samples, done = Session(graph, taps=taps), samples_of(data, network.ann), 0
-    for feeds in samples.batches(batch_size(graph, taps)):
-        values = session.run(feeds)
-        for layer in layers:
-            layer.update(*(values[v] for v in layer.taps))
+    groups = batch_groups(graph, [layer.taps for layer in layers])
+    parts = [[layers[index] for index in group] for group in groups]
+    sessions = [Session(graph, taps=_taps(part)) for part in parts]
+    samples, done = samples_of(data, network.ann), 0
+    for feeds in samples.batches(batch_size(graph, _taps(layers))):
+        for session, part in zip(sessions, parts, strict=True):
+            values = session.run(feeds)
+            for layer in part:
+                layer.update(*(values[v] for v in layer.taps))
         done += samples.size_of(feeds)
         recipe.progress("comparing neurons", done, samples.count)
     return Equivalence(setting.spec, setting.scale, done, tuple(x.result() for x in layers))
+
+
+def _taps(layers: list[_Layer]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(v for layer in layers for v in layer.taps))
 
 
 class _Layer:

@@ -110,7 +110,7 @@ def evaluate_each(
     output = primary_output(ann, output)
     reference, candidates = Session(ann), _candidates(snns)
     accuracy, done = Accuracy(), 0
-    size = min(batch_size(c.graph, c.meter.taps) for c in candidates)
+    size = min(batch_size(c.meter.graph, c.meter.taps) for c in candidates)
     batches, axes = batches_and_axes(reference, samples, size, (output,))
     for feeds in batches:
         expected = rows_of(reference.run(feeds)[output], axes[output])
@@ -156,7 +156,7 @@ def _candidates(graphs: Sequence[Graph]) -> list[_Candidate]:
         steps = step_constants(graph) if len(graphs) > 1 else {}
         alike = (c.session for c in found if _differ_in_steps_only(graph, c.graph, steps))
         session = next(alike, None) or Session(
-            graph, taps=meter.taps, shapes_of=meter.shapes_of, free=steps
+            meter.graph, taps=meter.taps, shapes_of=meter.shapes_of, free=steps
         )
         found.append(_Candidate(graph, meter, session, steps))
     return found
@@ -175,8 +175,8 @@ def _differ_in_steps_only(mine: Graph, other: Graph, steps: Mapping[str, Array])
 def measure(graph: Graph, samples: Samples, progress: Progress = silent) -> EnergyMeter:
     """Runs the spiking network over `samples`, counting its operations."""
     meter = EnergyMeter(graph)
-    session = Session(graph, taps=meter.taps, shapes_of=meter.shapes_of)
-    for feeds in samples.batches(batch_size(graph, meter.taps)):
+    session = Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of)
+    for feeds in samples.batches(batch_size(meter.graph, meter.taps)):
         meter.update(session.run(feeds), samples.size_of(feeds))
         progress(meter.samples)
     return meter

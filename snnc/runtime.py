@@ -17,6 +17,7 @@ from snnc.kernels import check_kernel_library, kernel_library
 
 __all__ = [
     "Session",
+    "batch_groups",
     "batch_size",
     "evaluate_constants",
     "onnxruntime_version",
@@ -162,12 +163,28 @@ def batch_size(graph: Graph, taps: Iterable[str]) -> int:
 
     Over several timesteps that many fewer.
     """
-    elements = 0
-    for value in taps:
-        shape = graph.types[value].shape or () if value in graph.types else ()
-        elements += int(np.prod([d if isinstance(d, int) else 64 for d in shape[1:]]))
-    rows = int(np.clip(BATCH_ELEMENTS // max(elements, 1), 1, 64))
+    rows = int(np.clip(BATCH_ELEMENTS // max(_elements(graph, taps), 1), 1, 64))
     return max(rows // graph.timesteps, 1)
+
+
+def batch_groups(graph: Graph, taps: Iterable[tuple[str, ...]]) -> list[list[int]]:
+    """Which entries of `taps` to tap together so that one sample at all timesteps stays small."""
+    groups: list[list[int]] = [[]]
+    held = 0
+    for index, each in enumerate(taps):
+        size = _elements(graph, each) * graph.timesteps
+        if groups[-1] and held + size > BATCH_ELEMENTS:
+            groups.append([])
+            held = 0
+        groups[-1].append(index)
+        held += size
+    return groups
+
+
+def _elements(graph: Graph, taps: Iterable[str]) -> int:
+    """Numbers that values hold for one sample at one timestep."""
+    shapes = [graph.types[v].shape or () if v in graph.types else () for v in taps]
+    return sum(int(np.prod([d if isinstance(d, int) else 64 for d in s[1:]])) for s in shapes)
 
 
 def evaluate_constants(graph: Graph) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from snnc.ir.node import Activity, Array, Coding, Dim, Loc, Neuron, Node, Op, Si
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import MAX_M, SFN
 from snnc.runtime import Session
+from snnc.spike_sums import with_spike_sums
 from snnc.streams import spike_counts
 
 DENSE = SFN(8)
@@ -58,7 +59,7 @@ def spiking_graph(
 
 def metered(graph: Graph, *batches: Mapping[str, Array]) -> EnergyMeter:
     meter = EnergyMeter(graph)
-    session = Session(graph, taps=meter.taps, shapes_of=meter.shapes_of)
+    session = Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of)
     for feeds in batches:
         feeds = {name: np.asarray(array, np.float32) for name, array in feeds.items()}
         meter.update(session.run(feeds), len(next(iter(feeds.values()))))
@@ -262,7 +263,7 @@ def test_computed_weights_alone_as_spikes() -> None:
     )
     kernel = np.array([[[1.0, 5.0, 0.0]], [[2.0, 0.0, 1.0]]])
     meter = EnergyMeter(graph)
-    session = Session(graph, taps=meter.taps, shapes_of=meter.shapes_of)
+    session = Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of)
     feeds = {"k": kernel.astype(np.float32), "x": np.ones((1, 1, 4), np.float32)}
     meter.update(session.run(feeds), 1)
     layer = meter.energy().layers[0]
@@ -459,3 +460,20 @@ def test_counts_of_channels_with_their_own_steps() -> None:
     x = np.array([[1.0, -1.0], [4.0, -4.0], [6.0, -6.0]])
     found = counted(DENSE, x, positive, negative)
     assert found.tolist() == [[2.0, 4.0], [0.0, 4.0], [3.0, 0.0]]
+
+
+def test_sums_of_spikes_are_those_of_their_counts() -> None:
+    """Steps of their own for channels, one of which never fires; one sign; no sign at all."""
+    shape = ("N", 3, 2)
+    steps = {"p": np.array([[0.5], [0.0], [2.0]]), "n": np.array([[0.25], [1.0], [0.0]])}
+    signs = {"a": ("p", "n"), "b": ("p", ""), "c": ("", "n"), "d": ("", "")}
+    neurons: list[Node] = [neuron(name, "x", *each) for name, each in signs.items()]
+    graph = spiking_graph(neurons, {"x": shape, **dict.fromkeys(signs, shape)}, steps)
+    summed, names = with_spike_sums(graph, signs)
+    x = np.random.default_rng(0).normal(0, 3, (7, 3, 2)).astype(np.float32)
+    found = Session(summed, taps=[v for each in names.values() for v in each]).run({"x": x})
+    for layer in graph.neurons:
+        counts = spike_counts(graph, layer, found[layer.outputs[0]])
+        sums = names[layer.outputs[0]]
+        assert found[sums.spikes].tolist() == counts.sum(0, keepdims=True).tolist()
+        assert found[sums.events].tolist() == (counts != 0).sum(0, keepdims=True).tolist()

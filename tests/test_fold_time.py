@@ -10,6 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import snnc
+from snnc import energy
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.export import export
 from snnc.ir.functions import FUNCTIONS, INTEGER_WEIGHTS
@@ -232,6 +233,31 @@ def test_energy_adds_up_over_timesteps(cnn: CalibratedNetwork) -> None:
     assert thrice.ann_macs == once.ann_macs
     assert thrice.analog_macs == once.analog_macs
     assert 2 < thrice.ratio_spikes_eq44 / once.ratio_spikes_eq44 < 4
+
+
+@pytest.mark.parametrize("network, neuron", [("cnn", "if"), ("cnn", SFN), ("vit", SFN)])
+def test_sums_of_spikes_give_the_energy_of_all_spikes(
+    network: str,
+    neuron: snnc.NeuronModel | str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where products of spikes need all of them."""
+    calibrated, rule = request.getfixturevalue(network), "tensor-percentile"
+    spiking = snnc.compile(calibrated, neuron=neuron, scale=0.3, timesteps=3, threshold_rule=rule)
+    data = next(calibrated.calibration.reservoir.batches(20))
+    found = spiking.energy(data)
+    monkeypatch.setattr(energy, "with_spike_sums", lambda graph, values: (graph, {}))
+    assert found == spiking.energy(data)
+
+
+def test_the_meter_of_a_convolutional_network_holds_one_row_for_all_timesteps(
+    cnn: CalibratedNetwork,
+) -> None:
+    meter = energy.EnergyMeter(spiking(cnn, 5))
+    session = Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of)
+    values = session.run(next(cnn.samples.batches(4)))
+    assert meter.taps and {len(values[v]) for v in meter.taps} == {1}
 
 
 def test_integrate_and_fire_equals_a_multi_threshold_neuron_on_constant_input(

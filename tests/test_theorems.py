@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import floor
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snnc
+from snnc import equivalence, runtime
+from snnc.ir.graph import Graph
+from snnc.runtime import Session
 from snnc.theorems import Theta, compare_layer
 from tests.conftest import calibration_path, model_path
 from tests.test_cli import GOLDEN, call, document, inside
@@ -216,6 +220,34 @@ def test_inputs_within_the_thresholds_make_a_layer_bounded() -> None:
         assert layer.holds
         if layer.verdict == "bounded":
             assert layer.limit is not None and layer.error <= layer.limit
+
+
+def test_layers_are_compared_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit at all timesteps, which changes nothing."""
+    network = snnc.calibrate(CNN, calibration=CALIBRATION)
+    with np.load(CALIBRATION) as loaded:
+        images = loaded["input"][:4]
+    tapped: list[int] = []
+
+    class Noted(Session):
+        def __init__(self, graph: Graph, *, taps: Sequence[str] = (), **options: Any) -> None:
+            tapped.append(len(taps))
+            super().__init__(graph, taps=taps, **options)
+
+    monkeypatch.setattr(equivalence, "Session", Noted)
+    found = []
+    for numbers in (runtime.BATCH_ELEMENTS, 1):
+
+        def groups(graph: Graph, taps: list[tuple[str, ...]], numbers: int = numbers) -> Any:
+            with monkeypatch.context() as patched:
+                patched.setattr(runtime, "BATCH_ELEMENTS", numbers)
+                return runtime.batch_groups(graph, taps)
+
+        monkeypatch.setattr(equivalence, "batch_groups", groups)
+        found.append(snnc.verify_equivalence(network, images, timesteps=4, scale=1.0))
+    assert found[0] == found[1]
+    layers = len(found[0].layers)
+    assert layers > 1 and tapped == [2 * layers] + [2] * layers
 
 
 def test_other_neurons_are_refused() -> None:

@@ -20,9 +20,11 @@ from snnc.ir.text import format_graph
 from snnc.ir.verify import verify
 from snnc.neurons.aif import AIF
 from snnc.neurons.dual_if import DualIF
+from snnc.neurons.dual_mtn import DualMTN
 from snnc.neurons.integrate_fire import IF
 from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
+from snnc.passes import fit_sequence
 from snnc.passes.fit_thresholds import FitThresholds
 from snnc.passes.threshold_rules import RULES, ThresholdRule, threshold_rule
 from snnc.runtime import Session
@@ -143,6 +145,28 @@ def test_corrected_biases_bring_the_mean_of_the_outputs_back(network: Calibrated
         errors.append(found - wanted)
     assert np.abs(errors[1].mean(0)).max() < 1e-3 * np.abs(wanted).max()
     assert np.abs(errors[0].mean(0)).max() > 1e-2 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("neuron, timesteps", [(IF(), 5), (DualMTN(4), 1)])
+def test_thresholds_are_tried_on_a_few_channels_at_a_time(
+    network: CalibratedNetwork,
+    neuron: NeuronModel,
+    timesteps: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which changes none of them, and holds no more than a block at once."""
+    rule, at_once = RULES["channel-mse"], []
+
+    def count(self: NeuronModel, x: Array, *steps: Array) -> Array:
+        at_once.append(x.size * timesteps)
+        return original(self, x, *steps)
+
+    wanted = fitted(network, rule, neuron, timesteps)
+    original = type(neuron).step
+    monkeypatch.setattr(type(neuron), "step", count)
+    monkeypatch.setattr(fit_sequence, "BLOCK", 1)
+    assert fitted(network, rule, neuron, timesteps) == wanted
+    assert at_once and max(at_once) <= fit_sequence.ROWS * timesteps
 
 
 def test_the_trained_network_is_not_changed(network: CalibratedNetwork) -> None:

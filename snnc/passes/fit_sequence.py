@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ ROWS = 4096
 ENTRIES = 2**25
 """Entries of all channels and timesteps together, of one layer."""
 
+BLOCK = 2**20
+"""Entries of all timesteps that thresholds are tried on at a time, but of one channel at least."""
+
 
 def fitted_in_sequence(fit: FitThresholds, graph: Graph) -> Graph:
     """A calibrated graph, whose thresholds are maxima, with those of least error."""
@@ -43,10 +47,20 @@ def fitted_in_sequence(fit: FitThresholds, graph: Graph) -> Graph:
 
 @dataclass
 class _Pairs:
-    """Entries of the trained [channels, n] and the spiking network [T, channels, n]."""
+    """Entries of the trained [channels, n] and the spiking network [T, channels, n], by batch."""
 
     wanted: list[Array]
     found: list[Array]
+
+    def blocks(self) -> Iterator[tuple[slice, Array, Array]]:
+        """Some channels, and the entries of all batches there: joined whole they would take as
+        much memory again."""
+        channels = len(self.wanted[0])
+        width = max(1, BLOCK * channels // sum(array.size for array in self.found))
+        for start in range(0, channels, width):
+            some = slice(start, start + width)
+            wanted = np.concatenate([array[some] for array in self.wanted], 1)
+            yield some, wanted, np.concatenate([array[:, some] for array in self.found], 2)
 
 
 class _Sequence:
@@ -85,7 +99,7 @@ class _Sequence:
         if neuron.sides == "silent":
             return
         pairs = self._pairs(site.inputs[0], site.outputs[0], neuron.inputs[0], neuron, site.axis)
-        chosen = self._least(site, neuron, np.concatenate(pairs.wanted, 1), pairs)
+        chosen = self._least(site, neuron, pairs)
         fitted = replace(site, thresholds=chosen)
         self._graph = self._graph.rewrite(lambda n: Replacement((fitted,)) if n == site else None)
         consts = dict(self._spiking.consts)
@@ -103,12 +117,22 @@ class _Sequence:
         return node
 
     def _least(
-        self, site: Site, neuron: Neuron, wanted: Array, pairs: _Pairs
+        self, site: Site, neuron: Neuron, pairs: _Pairs
     ) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The thresholds of least mean squared error; of the sign that weighs more first."""
         assert site.thresholds is not None
-        found = np.concatenate(pairs.found, 2)
         highest = [np.array(thetas, np.float32) for thetas in site.thresholds]
+        chosen = [
+            self._least_of(neuron, [h[some] for h in highest], wanted, found)
+            for some, wanted, found in pairs.blocks()
+        ]
+        positive, negative = (np.concatenate(each) for each in zip(*chosen, strict=True))
+        return tuple(float(t) for t in positive), tuple(float(t) for t in negative)
+
+    def _least_of(
+        self, neuron: Neuron, highest: list[Array], wanted: Array, found: Array
+    ) -> list[Array]:
+        """Thresholds of each sign [channels] for entries [channels, n] and [T, channels, n]."""
         current = list(highest)
         signs = ((0, 1),) if self._fit.shared else ((0,), (1,))
         for both in signs:
@@ -121,8 +145,7 @@ class _Sequence:
             best = FRACTIONS[_last_least(np.stack(errors))]
             for sign in both:
                 current[sign] = np.asarray(highest[sign] * best, np.float32)
-        positive, negative = (tuple(float(t) for t in thetas) for thetas in current)
-        return positive, negative
+        return current
 
     def _emitted(self, neuron: Neuron, found: Array, thetas: list[Array]) -> Array:
         """Mean output [channels, n] for inputs [T, channels, n], at lambda = 1."""
@@ -139,8 +162,8 @@ class _Sequence:
     def _correct(self, bias: OwnBias) -> None:
         """Shifts a bias so that the layer's output, rectified if only that is read, is nearest."""
         node = self._graph.producer[bias.value]
-        pairs = self._pairs(bias.value, bias.value, bias.value, node, bias.axis)
-        wanted, found = np.concatenate(pairs.wanted, 1), np.concatenate(pairs.found, 2).mean(0)
+        pairs = self._pairs(bias.value, bias.value, bias.value, node, bias.axis, means=True)
+        wanted, found = np.concatenate(pairs.wanted, 1), np.concatenate(pairs.found, 2)[0]
         reader = self._graph.only_reader(bias.value)
         bound = rectifier_bound(self._graph, reader) if isinstance(reader, Op) else None
         if bound is None:
@@ -154,9 +177,11 @@ class _Sequence:
         self._graph = _shifted(self._graph, bias.name, shift)
         self._spiking = _shifted(self._spiking, bias.name, shift)
 
-    def _pairs(self, wanted: str, end: str, found: str, node: Node, axis: int) -> _Pairs:
+    def _pairs(
+        self, wanted: str, end: str, found: str, node: Node, axis: int, *, means: bool = False
+    ) -> _Pairs:
         """Entries of `wanted` in the trained network up to `end`, and of `found` in the spiking
-        one up to `node`."""
+        one up to `node`. means: only over time, as if of one timestep."""
         ann, snn = _upto(self._trained, end), _upto(self._spiking, node.outputs[0])
         timesteps = self._fit.timesteps if found not in self._spiking.outputs else 1
         mean = timesteps > 1 and forms(self._spiking).get(found) is Form.MEAN
@@ -170,7 +195,8 @@ class _Sequence:
             limit = max(1, round(most * self._samples.size_of(feeds) / (self._samples.count or 1)))
             pairs.wanted.append(by_channel(real[wanted], axis, limit))
             over_time = instants_by_channel(spikes[found], axis, timesteps, limit)
-            pairs.found.append(over_time[-1:] if mean else over_time)
+            over_time = over_time[-1:] if mean else over_time
+            pairs.found.append(over_time.mean(0, keepdims=True) if means else over_time)
         return pairs
 
 

@@ -24,6 +24,13 @@ ENTRIES = 2**26
 ROWS = 4096
 """Entries that are kept of a channel, at most."""
 
+SAMPLES, FEWEST, STEPS = 512, 128, 2048
+"""Samples that thresholds are fitted on: at most, at least, and times the timesteps in between.
+
+With many levels what lies beyond the largest activation seen makes most of the error, and every
+further sample counts: the error of the logits of 2,000 other images (a network of six convolutions
+on Fashion-MNIST, mtn of 64, 32 and 16 levels) fell by 20, 7 and 3 % from 256 samples to 512."""
+
 
 @dataclass(frozen=True)
 class FitThresholds:
@@ -122,7 +129,7 @@ def fitting(
     progress: Callable[[int, int], None],
 ) -> tuple[FitThresholds, ...]:
     """The pass, for a rule that needs it: on fewer samples where each takes longer."""
-    samples = reservoir.samples(min(256, max(128, 2048 // timesteps)))
+    samples = reservoir.samples(min(SAMPLES, max(FEWEST, STEPS // timesteps)))
     fit = FitThresholds(rule, neuron, samples, polarity, timesteps, scale, progress)
     return (fit,) if rule.needs_samples else ()
 

@@ -59,7 +59,8 @@ class Objective:
         self._constants = {name: ann.consts[name] for name in ann.outputs if name in ann.consts}
         varying = tuple(name for name in ann.outputs if name not in ann.consts)
         outputs = (output,) if function is None else varying
-        size = batch_size(first, EnergyMeter(first).taps if metered else outputs)
+        meter = EnergyMeter(first)
+        size = batch_size(meter.graph, meter.taps if metered else outputs)
         _, self._axes = batches_and_axes(session, samples, size, outputs)
         whole = samples.splittable and None in self._axes.values()
         self._size = 1 if whole else size

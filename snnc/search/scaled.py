@@ -79,4 +79,4 @@ class Scaled:
         if not self._metered:
             return Session(graph, free=self._free)
         meter = EnergyMeter(graph)
-        return Session(graph, taps=meter.taps, shapes_of=meter.shapes_of, free=self._free)
+        return Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of, free=self._free)
