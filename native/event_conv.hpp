@@ -101,7 +101,7 @@ inline void convolve_taps(const EventConv& conv, const float* x, const float* we
       }
       sums[width / kLanes - 1](conv, {memory.taps, count, blocks.width()}, bias + o, memory.sums);
       store_channels_first({memory.sums, shape.x.output, width, std::min(width, shape.outputs - o)},
-                           y + o * plane + oy * shape.x.output, plane);
+                           y + o * plane + oy * shape.x.output, plane, memory.ahead.output);
     }
 }
 

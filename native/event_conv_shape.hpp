@@ -42,6 +42,12 @@ constexpr size_t kEventPadding = 16;
 // Channels whose bits are cleared past the last one.
 constexpr size_t kFiredPadding = 32;
 
+// From a place in an image to the same in the image that comes next, to be prefetched: images of one
+// sample lie far apart.
+struct Ahead {
+  size_t input, output;
+};
+
 // Memory of one task.
 struct EventMemory {
   RowEvents events;  // of several rows: inputs + kEventPadding, and places + 1, of each
@@ -50,6 +56,7 @@ struct EventMemory {
   uint16_t* fired;    // a bit for each of some places, by channel
   TapRow* taps;
   float* sums;
+  Ahead ahead{};
 
   RowEvents row(size_t i) const {
     const size_t first = i * (inputs + kEventPadding);

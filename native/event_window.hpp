@@ -133,7 +133,7 @@ inline void convolve_windows(const EventConv& conv, const float* x, const float*
       if (row < from) continue;
       store_channels_first({ring.row(row) + offset_x * width, shape.x.output, width,
                             std::min(width, shape.outputs - begin)},
-                           y + begin * plane + (row - offset_y) * shape.x.output, plane);
+                           y + begin * plane + (row - offset_y) * shape.x.output, plane, memory.ahead.output);
     }
   }
 }

@@ -23,9 +23,11 @@ inline void collect_row(const ConvShape& shape, const float* x, const RowEvents&
   for (size_t i = 0; i < width; i += kLanes) {
     const size_t n = std::min(kLanes, width - i);
     const auto there = static_cast<__mmask16>((1u << n) - 1);
-    for (size_t c = 0; c < channels; ++c)
+    for (size_t c = 0; c < channels; ++c) {
+      __builtin_prefetch(x + c * plane + i + memory.ahead.input);
       fired[c] = _mm512_cmp_ps_mask(_mm512_maskz_loadu_ps(there, x + c * plane + i),
                                     _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    }
     for (size_t j = 0; j < n; ++j) {
       const size_t place = i + j;
       const __m256i bit = _mm256_set1_epi16(static_cast<int16_t>(1u << j));
@@ -82,8 +84,11 @@ inline void store_four(const float* sums, size_t width, float* y, size_t plane) 
 #endif
 }
 
-// To a row of each channel, a plane apart. The last four places may lie over those before.
-inline void store_channels_first(const SumRow& row, float* y, size_t plane) {
+// To a row of each channel, a plane apart. The last four places may lie over those before. ahead: to
+// what will be written next.
+inline void store_channels_first(const SumRow& row, float* y, size_t plane, size_t ahead) {
+  constexpr size_t kLineFloats = 16;
+  constexpr int kToWrite = 1;
   for (size_t o = 0; o < row.channels; o += 4) {
     const float* sums = row.sums + o;
     float* to = y + o * plane;
@@ -92,6 +97,9 @@ inline void store_channels_first(const SumRow& row, float* y, size_t plane) {
         const size_t place = std::min(i, row.places - 4);
         store_four(sums + place * row.width, row.width, to + place, plane);
       }
+      for (size_t j = 0; j < 4; ++j)
+        for (size_t i = 0; i < row.places; i += kLineFloats)
+          __builtin_prefetch(to + j * plane + i + ahead, kToWrite);
       continue;
     }
     for (size_t j = 0; j < std::min<size_t>(4, row.channels - o); ++j)

@@ -143,7 +143,9 @@ class FloatConv : public Kernel {
       return run.parallel(samples, [&](size_t sample) {
         auto block = make_block(sample * outputs, outputs);
         for (size_t image = sample; image < shape.batch; image += samples) {
-          convolve_rows(images, image, {0, shape.y.output});
+          const size_t next = image + samples < shape.batch ? samples : 0;
+          convolve_rows(images, image, {0, shape.y.output},
+                        {next * images.inputs(), next * outputs});
           block.next(images.image(image), images.image(image));
         }
       });
@@ -159,9 +161,12 @@ class FloatConv : public Kernel {
     });
   }
 
-  void convolve_rows(const Images& images, size_t image, const Part& rows) const {
+  void convolve_rows(const Images& images, size_t image, const Part& rows,
+                     const Ahead& ahead = {}) const {
+    EventMemory memory = memory_of(images.conv, rows);
+    memory.ahead = ahead;
     events().convolve(images.conv, images.x + image * images.inputs(), images.weights, images.bias,
-                      rows.begin, rows.end, images.image(image), memory_of(images.conv, rows));
+                      rows.begin, rows.end, images.image(image), memory);
   }
 
   EventMemory memory_of(const EventConv& conv, const Part& part) const {
