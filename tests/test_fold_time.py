@@ -130,7 +130,7 @@ def test_the_first_timestep_is_the_network_of_one(
     for tap in taps:
         first = several[tap][: len(single[tap])]
         assert np.mean(~np.isclose(first, single[tap], rtol=1e-3, atol=1e-6)) < 0.01
-    require_foldable(network.graph(), folded, feeds)
+    require_foldable(network.graph(), folded, feeds, feeds)
 
 
 ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {
@@ -263,6 +263,40 @@ def test_samples_that_depend_on_each_other_are_refused() -> None:
         y = MatMul (scaled, w1)
     }""")
     with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+def test_means_over_the_samples_of_a_batch_are_refused() -> None:
+    """The mean of a sample and itself is that sample: it takes another one to see it."""
+    refused = first_axis("""g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+        h = MatMul (x, w0)
+        axes = Constant <value_ints = [0]> ()
+        mean = ReduceMean <keepdims = 1> (h, axes)
+        centred = Sub (h, mean)
+        y = MatMul (centred, w1)
+    }""")
+    with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+OUTPUTS = {
+    "elsewhere": ("float[4, N, 8] y", "y = Transpose <perm = [1, 0, 2]> (s)"),
+    "all samples": ("float[4, 8] y", "y = ReduceSum <keepdims = 0> (s, axes)"),
+    "one number": ("float y", "y = ReduceSum <keepdims = 0> (s)"),
+    "dependent": ("float[N, 4, 8] y", "y = Softmax <axis = 0> (s)"),
+}
+
+
+@pytest.mark.parametrize(("kind", "last"), OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_without_samples_along_their_first_axis_are_refused(kind: str, last: str) -> None:
+    refused = first_axis(f"""g (float[N, 4, 8] x) => ({kind}) {{
+        h = MatMul (x, w0)
+        r = Relu (h)
+        s = MatMul (r, w1)
+        axes = Constant <value_ints = [0]> ()
+        {last}
+    }}""")
+    with pytest.raises(snnc.CompileError, match="the first axis of output 'y' is not that of"):
         refused()
 
 
