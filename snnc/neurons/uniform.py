@@ -106,6 +106,15 @@ class UniformNeuron(NeuronModel):
         """maximum / highest count, without lambda (eqs. 15-16)."""
         return maximum / self.top
 
+    def at_most(self, count: int) -> UniformNeuron:
+        if self.top <= count:
+            return self
+        raise CompileError(
+            f"{self.name} spikes up to {self.top} times at once, integer synapses take spike counts "
+            f"up to {count}",
+            help="take fewer levels, or float synapses",
+        )
+
     def bounded(self, bound: float) -> UniformNeuron:
         return replace(self, bound=float(np.float32(bound)))  # type: ignore[type-var]
 
