@@ -371,7 +371,10 @@ def test_models_of_8_bits(neuron: NeuronModel, sides: Any, expected: NeuronModel
         ({"neuron": snnc.SFN(7, levels="sformer")}, "sformer levels of M = 7 reach 134"),
         ({"neuron": snnc.SFN(4, levels="exponential")}, "exponential levels of M = 4 reach 128"),
         ({"neuron": snnc.SFN(9)}, "dense levels of M = 9 reach 520"),
-        ({"neuron": snnc.MTN(128)}, "mtn spikes up to 128 times at once"),
+        (
+            {"neuron": snnc.MTN(128)},
+            "mtn spikes up to 128 times, integer synapses take counts up to 127",
+        ),
         ({"synapses": "int4"}, "unknown synapses 'int4'"),
     ],
 )

@@ -110,8 +110,7 @@ class UniformNeuron(NeuronModel):
         if self.top <= count:
             return self
         raise CompileError(
-            f"{self.name} spikes up to {self.top} times at once, integer synapses take spike counts "
-            f"up to {count}",
+            f"{self.name} spikes up to {self.top} times, integer synapses take counts up to {count}",
             help="take fewer levels, or float synapses",
         )
 
