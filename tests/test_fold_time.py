@@ -133,6 +133,34 @@ def test_the_first_timestep_is_the_network_of_one(
     require_foldable(network.graph(), folded, feeds, feeds)
 
 
+def test_sizes_that_are_read_make_no_means() -> None:
+    """A Reshape to sizes of its input is linear in it: instants stay instants."""
+    source = model(
+        """g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+            h = MatMul (x, w0)
+            r = Relu (h)
+            a = MatMul (r, w0)
+            sizes = Shape <start = 0, end = 2> (a)
+            halves = Constant <value_ints = [2, 4]> ()
+            target = Concat <axis = 0> (sizes, halves)
+            b = Reshape (a, target)
+            c = MatMul (b, w1)
+            eight = Constant <value_ints = [8]> ()
+            again = Concat <axis = 0> (sizes, eight)
+            d = Reshape (c, again)
+            y = MatMul (d, w0)
+        }""",
+        arrays(7, w0=(8, 8), w1=(4, 4)),
+    )
+    x = arrays(8, x=(30, 4, 8))["x"]
+    network = snnc.compile(source, neuron=SFN, scale=0.1, calibration={"x": x}, timesteps=3)
+    kinds = types_of(network.graph)
+    assert TELESCOPE not in kinds and kinds.count(RUNNING_MEAN) == 1  # of the output
+    (wanted,) = Session(snnc.load(source)).run({"x": x}).values()
+    found = network.run({"x": x})["y"]
+    assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
 ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {
     h = MatMul (x, w0)
     g = Gelu (h)

@@ -15,7 +15,7 @@ from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Attribute, Coding, Dim, Loc, Neuron, Node, Op, Type, real
 from snnc.ir.ops import ONNX_TYPE, POINTWISE, SYNAPTIC
-from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, is_affine
+from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, is_affine, is_timeless
 from snnc.runtime import Session
 
 MOST = 4096
@@ -103,7 +103,7 @@ class _Folding:
         form = None
         if isinstance(node, Neuron):
             form, node = Form.INSTANT, replace(node, timesteps=self._timesteps)
-        elif isinstance(node, Op) and (varying := frozenset(inputs) & self._forms.keys()):
+        elif isinstance(node, Op) and (varying := self._varying(node, inputs)):
             read = {self._forms[v] for v in varying}
             alike = len(read) == 1 and is_affine(self._graph, replace(node, inputs=inputs), varying)
             form = read.pop() if alike else Form.MEAN
@@ -113,6 +113,10 @@ class _Folding:
         self._nodes.append(replace(node, inputs=inputs))
         for name in made:
             self._types[name] = self._folded(self._types[name])
+
+    def _varying(self, op: Op, inputs: tuple[str, ...]) -> frozenset[str]:
+        """What depends on time of the inputs that an operation computes on."""
+        return frozenset() if is_timeless(op) else frozenset(inputs) & self._forms.keys()
 
     def _stays_single(self, op: Op) -> bool:
         """Whether an operation computes each sample of the raw input from itself."""
