@@ -373,7 +373,7 @@ def test_models_of_8_bits(neuron: NeuronModel, sides: Any, expected: NeuronModel
         ({"neuron": snnc.SFN(9)}, "dense levels of M = 9 reach 520"),
         (
             {"neuron": snnc.MTN(128)},
-            "mtn spikes up to 128 times, integer synapses take counts up to 127",
+            "mtn counts up to 128 spikes, integer synapses take up to 127",
         ),
         ({"synapses": "int4"}, "unknown synapses 'int4'"),
     ],

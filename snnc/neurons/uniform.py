@@ -110,7 +110,7 @@ class UniformNeuron(NeuronModel):
         if self.top <= count:
             return self
         raise CompileError(
-            f"{self.name} spikes up to {self.top} times, integer synapses take counts up to {count}",
+            f"{self.name} counts up to {self.top} spikes, integer synapses take up to {count}",
             help="take fewer levels, or float synapses",
         )
 
