@@ -237,6 +237,19 @@ def test_energy_adds_up_over_timesteps(cnn: CalibratedNetwork) -> None:
     assert 2 < thrice.ratio_spikes_eq44 / once.ratio_spikes_eq44 < 4
 
 
+def test_two_membranes_are_one_where_only_positive_spikes_exist(cnn: CalibratedNetwork) -> None:
+    """Behind a ReLU: the mean of max(x(t), 0) is not what max(x, 0) makes of the mean."""
+    single = snnc.compile(cnn, neuron="if", scale=1.0, timesteps=16)
+    both = snnc.compile(cnn, neuron="dual-if", scale=1.0, timesteps=16)
+    assert both.graph.nodes == single.graph.nodes
+    assert both.report.neuron.name == "dual-if"
+    once = snnc.compile(cnn, neuron="dual-mtn", scale=1.0).graph
+    x = np.linspace(-1, 9, 4001, dtype=np.float32)
+    for neuron in once.neurons:
+        assert neuron.model == snnc.MTN(bound=neuron.model.parameters["bound"])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(neuron.model.step(x, 0.3), snnc.DualMTN().step(x, 0.3))
+
+
 def test_integrate_and_fire_equals_a_multi_threshold_neuron_on_constant_input(
     cnn: CalibratedNetwork,
 ) -> None:
