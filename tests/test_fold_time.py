@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import snnc
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.export import export
 from snnc.ir.functions import FUNCTIONS, INTEGER_WEIGHTS
-from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Array, Loc, Neuron, Op, real
 from snnc.ir.parse import parse_graph
 from snnc.ir.text import format_graph
 from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, forms
+from snnc.ir.verify import verify
 from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.runtime import Session
 from tests.conftest import calibration_path, held_out_path, model_path
@@ -159,6 +161,46 @@ def test_sizes_that_are_read_make_no_means() -> None:
     (wanted,) = Session(snnc.load(source)).run({"x": x}).values()
     found = network.run({"x": x})["y"]
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+OPERATIONS = {
+    "a leaky ReLU": ("b = LeakyRelu (a)", Form.MEAN),
+    "pooling of maxima": ("b = MaxPool <kernel_shape = [2, 2]> (a)", Form.MEAN),
+    "a product with itself": ("b = Mul (a, a)", Form.MEAN),
+    "a choice by its sign": ("p = Relu (a) c = Cast <to = 9> (p) b = Where (c, a, k)", Form.MEAN),
+    "a divisor": ("b = Div (k, a)", Form.MEAN),
+    "a maximum": ("b = Max (a, k)", Form.MEAN),
+    "a scale": ("b = Mul (a, k)", Form.INSTANT),
+    "a sum": ("b = Sub (k, a)", Form.INSTANT),
+    "an average": ("b = AveragePool <kernel_shape = [2, 2]> (a)", Form.INSTANT),
+    "layout": ("b = Transpose <perm = [0, 1, 3, 2]> (a)", Form.INSTANT),
+}
+
+
+@pytest.mark.parametrize(("text", "form"), OPERATIONS.values(), ids=OPERATIONS)
+def test_what_an_operation_behind_spikes_computes_on(text: str, form: Form) -> None:
+    """Nonlinear ones on means, where nothing else is legal; linear ones on what is there."""
+    source = model(
+        f"""g (float[N, 1, 4, 4] x) => (float[N, 2, H, W] y) {{
+            h = Conv (x, w) r = Relu (h) a = Conv (r, v) {text} y = Conv (b, v) }}""",
+        arrays(9, w=(2, 1, 1, 1), v=(2, 2, 1, 1), k=(1,)),
+    )
+    data = arrays(10, x=(40, 1, 4, 4))
+    graph = snnc.compile(source, neuron=SFN, scale=0.1, calibration=data, timesteps=4).graph
+    found = forms(graph)
+    (node,) = (n for n in graph.nodes if isinstance(n, Op) and "b" in n.outputs)
+    assert {found[v] for v in node.inputs if v in found} == {form}
+    means = {
+        n.outputs[0]: n.inputs[0]
+        for n in graph.nodes
+        if isinstance(n, Op) and n.op_type == RUNNING_MEAN
+    }
+    bare = replace(node, inputs=tuple(means.get(v, v) for v in node.inputs))
+    if form is Form.MEAN:
+        with pytest.raises(snnc.CompileError, match="a nonlinear operation reads means only"):
+            verify(
+                graph.rewrite(lambda n: Replacement((bare,)) if n == node else None), graph.stage
+            )
 
 
 ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {
