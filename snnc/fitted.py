@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.data import Feeds
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses
@@ -13,6 +14,7 @@ from snnc.passes.fold_time import require_foldable
 from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.threshold_rules import ThresholdRule, threshold_rule
 from snnc.pipeline import Watcher, run_passes
+from snnc.reservoir import Reservoir
 
 
 def fitted(
@@ -44,9 +46,17 @@ def fitted(
                 help="pass --calibration",
             )
         folded = with_scale(graph, neuron, scale, polarity, timesteps=timesteps)
-        require_foldable(graph, folded, next(reservoir.batches(1)))
+        require_foldable(graph, folded, *_two(reservoir))
     if not network.sited.open_sites:
         return graph
     fit = fitting(chosen, neuron, reservoir, polarity, timesteps, scale, progress)
     own = (SiteNeurons(neuron, network.calibration),) if chosen.statistic == "entropy" else ()
     return run_passes(graph, (*fit, *own), watch)
+
+
+def _two(reservoir: Reservoir) -> tuple[Feeds, Feeds]:
+    """The first sample, and the next one of its shape; itself again where there is none."""
+    samples = reservoir.batches(1)
+    first = next(samples)
+    alike = (s for s in samples if all(s[name].shape == a.shape for name, a in first.items()))
+    return first, next(alike, first)

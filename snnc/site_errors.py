@@ -17,7 +17,7 @@ from snnc.passes.substitute import neuron_at
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session, batch_size
 from snnc.shards import batch_of
-from snnc.sites import Pairing, layers_of, pair, site_names, steps_at
+from snnc.sites import Pairing, layers_of, pair, site_names, steps_of
 
 SAMPLES = 256
 """Samples on which sites are measured, drawn evenly from the data."""
@@ -38,10 +38,17 @@ def diagnose(
     """Measures every site of a spiking network against the ANN it came from.
 
     At most `limit` samples are run, once in both networks and once for each site alone: one
-    session at a time. Raises CompileError if `snn` was not compiled from `ann`.
+    session at a time. Raises CompileError if `snn` was not compiled from `ann`, or runs several
+    timesteps.
     """
     if limit < 1:
         raise CompileError(f"{limit} samples measure nothing", help="choose at least 1")
+    if snn.timesteps != 1:
+        raise CompileError(
+            f"sites are measured at one timestep, and this network runs {snn.timesteps}",
+            at=snn.source or None,
+            help="compile it for one timestep",
+        )
     output = primary_output(ann, output)
     pairing = pair(ann, snn)
     samples = samples_of(data, ann)
@@ -102,7 +109,7 @@ class _Run:
     def alone(self, site: Site, exact: list[Array]) -> tuple[_OwnError, _Error]:
         """Error of one site on exact activations, and at the output when it alone spikes."""
         neuron = self._neurons[site.outputs[0]]
-        steps = steps_at(self._snn, neuron)
+        steps = steps_of(self._snn, neuron)
         session = Session(
             spiking_at(self._sited, site, neuron.model, steps), taps=(*site.inputs, *site.outputs)
         )
@@ -114,13 +121,13 @@ class _Run:
         return own, at_output
 
 
-def spiking_at(sited: Graph, site: Site, model: NeuronModel, steps: tuple[float, float]) -> Graph:
+def spiking_at(sited: Graph, site: Site, model: NeuronModel, steps: tuple[Array, Array]) -> Graph:
     """The network with a neuron at one site and the exact activation at all others."""
 
     def rule(node: Node) -> Replacement | None:
         if node.outputs != site.outputs:
             return None
-        by_sign = {sign: np.array(step, np.float32) for sign, step in zip("+-", steps, strict=True)}
+        by_sign = dict(zip("+-", steps, strict=True))
         return neuron_at(sited, site, site.inputs[0], model, by_sign)
 
     return sited.rewrite(rule)
@@ -153,7 +160,7 @@ class _Error:
 class _OwnError(_Error):
     """Running error of a neuron on exact activations, and what causes it."""
 
-    def __init__(self, model: NeuronModel, steps: tuple[float, float]) -> None:
+    def __init__(self, model: NeuronModel, steps: tuple[Array, Array]) -> None:
         super().__init__()
         self._model, self._steps = model, steps
         self._entries = dict.fromkeys(CAUSES, 0)
@@ -180,15 +187,16 @@ class _OwnError(_Error):
 
 
 def causes_of(
-    x: Array, out: Array, model: NeuronModel, steps: tuple[float, float]
+    x: Array, out: Array, model: NeuronModel, steps: tuple[float | Array, float | Array]
 ) -> dict[str, Array]:
     """Every entry that is not exact under exactly one of CAUSES, as masks."""
-    ends = np.array([np.inf, -np.inf], np.float32)
-    largest = np.abs(model.step(ends, *steps))
+    highest, lowest = (
+        np.abs(model.step(np.array(end, np.float32), *steps)) for end in (np.inf, -np.inf)
+    )
     step = np.where(x < 0, np.float32(steps[1]), np.float32(steps[0]))
     size, missing = np.abs(x), np.abs(out - x)
     wrong = missing > 0
-    beyond = size > np.where(x < 0, largest[1], largest[0]) + step / 2
+    beyond = size > np.where(x < 0, lowest, highest) + step / 2
     masks: dict[str, Array] = {}
     left = wrong
     for cause, mask in (

@@ -147,8 +147,15 @@ def _unrelated(ann: Graph, snn: Graph, why: str) -> CompileError:
     )
 
 
+def steps_of(snn: Graph, neuron: Neuron) -> tuple[Array, Array]:
+    """Base step of positive and of negative spikes, one or one a channel; 0 for a branch that never
+    fires."""
+    zero = np.zeros((), np.float32)
+    positive, negative = (snn.consts[s] if s else zero for s in neuron.inputs[1:])
+    return positive, negative
+
+
 def steps_at(snn: Graph, neuron: Neuron) -> tuple[float, float]:
-    """Base step of positive and of negative spikes, the mean where channels have their own; 0.0
-    for a branch that never fires."""
-    positive, negative = (float(snn.consts[s].mean()) if s else 0.0 for s in neuron.inputs[1:])
+    """The same as one number each: the mean where channels have their own."""
+    positive, negative = (float(step.mean()) for step in steps_of(snn, neuron))
     return positive, negative

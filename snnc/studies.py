@@ -216,8 +216,9 @@ def _spiking_graphs(
     graphs = []
     for t in trials:
         scale = t.scale if t.reached is None else 1.0  # as `compile`, which fits before it chooses
-        plain = not threshold_rule(None, t.neuron).needs_samples and t.timesteps == 1
-        key = t.percentile, *(() if plain else (t.neuron, t.timesteps, scale))
+        rule = threshold_rule(None, t.neuron, percentile=t.percentile)
+        plain = not rule.needs_neuron and t.timesteps == 1
+        key = rule, *(() if plain else (t.neuron, t.timesteps, scale))
         if key not in fits:
             fits[key] = fitted(
                 network,

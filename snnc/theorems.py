@@ -37,7 +37,9 @@ class Compared:
     all where neither fires or both always do. within: all x(t) at most theta of their sign in
     size. beyond: inputs that are not, of entries that are not exact; worst: the one furthest out.
     error: |obar_IF - o_M|, of exact entries 0 where rounding explains it; ties: how often it does.
-    bound: what Theorem 3 allows.
+    bound: what Theorem 3 allows for what went in and came out, whatever decided that; limit: what
+    it allows neurons that fire when they should, (2 theta + theta of the other sign) / T, where
+    within, and infinite elsewhere.
     """
 
     exact: Array
@@ -46,12 +48,13 @@ class Compared:
     worst: float
     error: Array
     bound: Array
+    limit: Array
     ties: int
 
     @property
     def holds(self) -> bool:
-        """Whether the error is within the bound, and none where the premises are met."""
-        exceeds = self.error > self.bound * (1 + _EQUAL)
+        """Whether the error is within bound and limit, and none where the premises are met."""
+        exceeds = self.error > np.minimum(self.bound, self.limit) * (1 + _EQUAL)
         return not exceeds.any() and not self.error[self.exact].any()
 
 
@@ -71,6 +74,8 @@ def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Co
     outside = x[beyond]
     excess = np.maximum(x - theta.positive, -theta.negative - x)[beyond]
     error, ties = _error(mean, emitted, theta, steps, exact)
+    thetas = np.where(mean < 0, theta.negative, theta.positive), theta.positive + theta.negative
+    limit = np.where(within, (thetas[0] + thetas[1]) / steps, np.inf)
     return Compared(
         exact,
         within,
@@ -78,6 +83,7 @@ def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Co
         float(outside[excess.argmax()]) if outside.size else 0.0,
         error,
         _bound(mean, emitted, theta, steps),
+        limit,
         ties,
     )
 

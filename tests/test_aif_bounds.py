@@ -26,6 +26,7 @@ from snnc.neurons.sfn import SFN
 from snnc.passes.site_neurons import PROBABILITIES, SiteNeurons
 from snnc.pipeline import run_passes
 from tests.conftest import calibration_path, model_path
+from tests.onnx_models import arrays, model
 
 NORMAL = np.array([NormalDist().inv_cdf(float(p)) for p in PROBABILITIES], np.float32)
 
@@ -123,6 +124,23 @@ def test_neurons_of_their_own_at_every_site() -> None:
         theta = max(*site.thresholds[0], *site.thresholds[1])
         step: Array = network.graph.consts[next(filter(None, neuron.inputs[1:]))]
         assert float(step) == pytest.approx(0.5 * theta / 8)
+
+
+def test_of_equal_bounds_those_with_fewest_spikes() -> None:
+    """At steps next to nothing only the ends are ever emitted: all bounds have one entropy."""
+    assert best_bounds(1e-6, 0.0, (-1, -2, -3), (1, 2, 3)) == (-1, 1)
+
+
+def test_a_site_of_both_signs_fires_for_both() -> None:
+    x = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
+    source = model(
+        "g (float[N, 6] x) => (float[N, 6] y) { a = MatMul (x, w) s = Tanh (a) y = MatMul (s, w) }",
+        arrays(1, w=(6, 6)),
+    )
+    calibrated = snnc.calibrate(source, calibration=x)
+    (site,) = run_passes(calibrated.graph(), (SiteNeurons(AIF(), calibrated.calibration),)).sites
+    assert site.thresholds is not None
+    assert site.thresholds[0] == site.thresholds[1] and site.thresholds[0][0] > 0
 
 
 def test_the_rule_goes_with_aif() -> None:

@@ -107,6 +107,18 @@ def test_levels_count_both_signs_and_every_timestep() -> None:
     assert levels_of(graph, {}) == 9
 
 
+def test_no_neuron_takes_over_what_was_fitted_for_another() -> None:
+    """Bounds by entropy are of one model: whatever stands beside it, a row is what it is alone."""
+    neurons, data = ("aif:L=4", "sfn", "aif"), few("digits_mlp")
+    found = snnc.compare(calibrated("digits_mlp"), data, neurons=neurons, scale=0.5, seconds=0)
+    for row in found.rows:
+        network = snnc.compile(calibrated("digits_mlp"), neuron=row.spec.neuron, scale=0.5)
+        wanted = network.evaluate(data)
+        assert row.point is not None
+        assert row.point.result.cosine == pytest.approx(wanted.cosine, abs=1e-6)
+        assert row.point.result.energy.summary() == pytest.approx(wanted.energy.summary())
+
+
 def test_a_neuron_that_refuses_the_network_is_a_row_with_the_reason() -> None:
     data = {key: array[:5] for key, array in few("digits_vit").items()}
     found = snnc.compare(

@@ -17,6 +17,7 @@ from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Activity, Array, Coding, Dim, Loc, Neuron, Node, Op, Site, Type, real
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import MAX_M, SFN
+from snnc.passes.fold_time import FoldTime
 from snnc.runtime import Session
 from snnc.spike_sums import with_spike_sums
 from snnc.streams import spike_counts
@@ -325,6 +326,44 @@ def test_square_of_a_spiking_activation() -> None:
     by_columns, by_rows = 4 * 1 + 2 * 2, 2 * 3 + 1 * 3
     assert layer.spikes == min(by_columns, by_rows)
     assert layer.events == 2 * 1 + 1 * 2
+
+
+def test_product_over_timesteps() -> None:
+    """A_t B_t + A_t S_B + S_A B_t, product by product: S is whether spikes were emitted before."""
+    steps, weights = 3, np.full((4, 4), 0.7, np.float32)
+    nodes: list[Node] = [
+        neuron("a.1", "a", "half", "half"),
+        neuron("b.1", "b", "half", "half"),
+        op("MatMul", "y", "a.1", "b.1"),
+        neuron("y.1", "y", "half", "half"),
+        op("MatMul", "z", "y.1", "w"),
+        op("MatMul", "kept", "y", "w"),
+    ]
+    shapes: dict[str, Shape] = dict.fromkeys(("a", "b", "a.1", "b.1", "y", "y.1", "z"), ("N", 4, 4))
+    consts: dict[str, Array | float] = {"half": 0.5, "w": weights}
+    once = spiking_graph(nodes, shapes | {"kept": ("N", 4, 4)}, consts)
+    graph = FoldTime(steps)(once)
+    x = {
+        name: np.random.default_rng(seed).normal(0, 0.4, (2, 4, 4)).astype(np.float32)
+        for seed, name in enumerate("ab")
+    }
+    meter = metered(graph, x)
+    product, layer, kept = meter.energy().layers
+    a, b = (np.abs(DENSE.over_time(np.stack([x[v]] * steps), 0.5, 0.5) / 0.5).round() for v in "ab")
+    assert (a == 0).any() and (b == 0).any()
+    by_a = by_b = events = 0.0
+    for t in range(steps):
+        held_a, held_b = ((v[:t] > 0).any(0).astype(float) for v in (a, b))
+        for n in range(2):
+            earlier = (a[t, n] @ held_b[n]).sum() + (held_a[n] @ b[t, n]).sum()
+            by_a += earlier + (a[t, n] @ (b[t, n] > 0)).sum()
+            by_b += earlier + ((a[t, n] > 0) @ b[t, n]).sum()
+            events += ((a[t, n] > 0).astype(float) @ (b[t, n] > 0)).sum()
+            events += ((a[t, n] > 0) @ held_b[n]).sum() + (held_a[n] @ (b[t, n] > 0)).sum()
+    assert product.spikes == pytest.approx(min(by_a, by_b) / 2)
+    assert product.events == pytest.approx(events / 2)
+    assert product.macs == layer.macs == kept.macs == 64
+    assert (product.real_macs, layer.real_macs, kept.real_macs) == (0, 0, 64 * steps)
 
 
 def test_product_with_one_real_operand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from snnc import energy
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.export import export
 from snnc.ir.functions import FUNCTIONS, INTEGER_WEIGHTS
-from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Array, Loc, Neuron, Op, real
 from snnc.ir.parse import parse_graph
 from snnc.ir.text import format_graph
 from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, forms
+from snnc.ir.verify import verify
 from snnc.passes.fold_time import FoldTime, require_foldable
 from snnc.runtime import Session
 from tests.conftest import calibration_path, held_out_path, model_path
@@ -156,7 +158,75 @@ def test_the_first_timestep_is_the_network_of_one(
     for tap in taps:
         first = several[tap][: len(single[tap])]
         assert np.mean(~np.isclose(first, single[tap], rtol=1e-3, atol=1e-6)) < 0.01
-    require_foldable(network.graph(), folded, feeds)
+    require_foldable(network.graph(), folded, feeds, feeds)
+
+
+def test_sizes_that_are_read_make_no_means() -> None:
+    """A Reshape to sizes of its input is linear in it: instants stay instants."""
+    source = model(
+        """g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+            h = MatMul (x, w0)
+            r = Relu (h)
+            a = MatMul (r, w0)
+            sizes = Shape <start = 0, end = 2> (a)
+            halves = Constant <value_ints = [2, 4]> ()
+            target = Concat <axis = 0> (sizes, halves)
+            b = Reshape (a, target)
+            c = MatMul (b, w1)
+            eight = Constant <value_ints = [8]> ()
+            again = Concat <axis = 0> (sizes, eight)
+            d = Reshape (c, again)
+            y = MatMul (d, w0)
+        }""",
+        arrays(7, w0=(8, 8), w1=(4, 4)),
+    )
+    x = arrays(8, x=(30, 4, 8))["x"]
+    network = snnc.compile(source, neuron=SFN, scale=0.1, calibration={"x": x}, timesteps=3)
+    kinds = types_of(network.graph)
+    assert TELESCOPE not in kinds and kinds.count(RUNNING_MEAN) == 1  # of the output
+    (wanted,) = Session(snnc.load(source)).run({"x": x}).values()
+    found = network.run({"x": x})["y"]
+    assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+OPERATIONS = {
+    "a leaky ReLU": ("b = LeakyRelu (a)", Form.MEAN),
+    "pooling of maxima": ("b = MaxPool <kernel_shape = [2, 2]> (a)", Form.MEAN),
+    "a product with itself": ("b = Mul (a, a)", Form.MEAN),
+    "a choice by its sign": ("p = Relu (a) c = Cast <to = 9> (p) b = Where (c, a, k)", Form.MEAN),
+    "a divisor": ("b = Div (k, a)", Form.MEAN),
+    "a maximum": ("b = Max (a, k)", Form.MEAN),
+    "a scale": ("b = Mul (a, k)", Form.INSTANT),
+    "a sum": ("b = Sub (k, a)", Form.INSTANT),
+    "an average": ("b = AveragePool <kernel_shape = [2, 2]> (a)", Form.INSTANT),
+    "layout": ("b = Transpose <perm = [0, 1, 3, 2]> (a)", Form.INSTANT),
+}
+
+
+@pytest.mark.parametrize(("text", "form"), OPERATIONS.values(), ids=OPERATIONS)
+def test_what_an_operation_behind_spikes_computes_on(text: str, form: Form) -> None:
+    """Nonlinear ones on means, where nothing else is legal; linear ones on what is there."""
+    source = model(
+        f"""g (float[N, 1, 4, 4] x) => (float[N, 2, H, W] y) {{
+            h = Conv (x, w) r = Relu (h) a = Conv (r, v) {text} y = Conv (b, v) }}""",
+        arrays(9, w=(2, 1, 1, 1), v=(2, 2, 1, 1), k=(1,)),
+    )
+    data = arrays(10, x=(40, 1, 4, 4))
+    graph = snnc.compile(source, neuron=SFN, scale=0.1, calibration=data, timesteps=4).graph
+    found = forms(graph)
+    (node,) = (n for n in graph.nodes if isinstance(n, Op) and "b" in n.outputs)
+    assert {found[v] for v in node.inputs if v in found} == {form}
+    means = {
+        n.outputs[0]: n.inputs[0]
+        for n in graph.nodes
+        if isinstance(n, Op) and n.op_type == RUNNING_MEAN
+    }
+    bare = replace(node, inputs=tuple(means.get(v, v) for v in node.inputs))
+    if form is Form.MEAN:
+        with pytest.raises(snnc.CompileError, match="a nonlinear operation reads means only"):
+            verify(
+                graph.rewrite(lambda n: Replacement((bare,)) if n == node else None), graph.stage
+            )
 
 
 ATTENTION = """g (float[N, 6, 8] x) => (float[N, 6, 6] scores) {
@@ -260,6 +330,19 @@ def test_the_meter_of_a_convolutional_network_holds_one_row_for_all_timesteps(
     assert meter.taps and {len(values[v]) for v in meter.taps} == {1}
 
 
+def test_two_membranes_are_one_where_only_positive_spikes_exist(cnn: CalibratedNetwork) -> None:
+    """Behind a ReLU: the mean of max(x(t), 0) is not what max(x, 0) makes of the mean."""
+    single = snnc.compile(cnn, neuron="if", scale=1.0, timesteps=16)
+    both = snnc.compile(cnn, neuron="dual-if", scale=1.0, timesteps=16)
+    assert both.graph.nodes == single.graph.nodes
+    assert both.report.neuron.name == "dual-if"
+    once = snnc.compile(cnn, neuron="dual-mtn", scale=1.0).graph
+    x = np.linspace(-1, 9, 4001, dtype=np.float32)
+    for neuron in once.neurons:
+        assert neuron.model == snnc.MTN(bound=neuron.model.parameters["bound"])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(neuron.model.step(x, 0.3), snnc.DualMTN().step(x, 0.3))
+
+
 def test_integrate_and_fire_equals_a_multi_threshold_neuron_on_constant_input(
     cnn: CalibratedNetwork,
 ) -> None:
@@ -314,6 +397,40 @@ def test_samples_that_depend_on_each_other_are_refused() -> None:
         y = MatMul (scaled, w1)
     }""")
     with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+def test_means_over_the_samples_of_a_batch_are_refused() -> None:
+    """The mean of a sample and itself is that sample: it takes another one to see it."""
+    refused = first_axis("""g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+        h = MatMul (x, w0)
+        axes = Constant <value_ints = [0]> ()
+        mean = ReduceMean <keepdims = 1> (h, axes)
+        centred = Sub (h, mean)
+        y = MatMul (centred, w1)
+    }""")
+    with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+OUTPUTS = {
+    "elsewhere": ("float[4, N, 8] y", "y = Transpose <perm = [1, 0, 2]> (s)"),
+    "all samples": ("float[4, 8] y", "y = ReduceSum <keepdims = 0> (s, axes)"),
+    "one number": ("float y", "y = ReduceSum <keepdims = 0> (s)"),
+    "dependent": ("float[N, 4, 8] y", "y = Softmax <axis = 0> (s)"),
+}
+
+
+@pytest.mark.parametrize(("kind", "last"), OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_without_samples_along_their_first_axis_are_refused(kind: str, last: str) -> None:
+    refused = first_axis(f"""g (float[N, 4, 8] x) => ({kind}) {{
+        h = MatMul (x, w0)
+        r = Relu (h)
+        s = MatMul (r, w1)
+        axes = Constant <value_ints = [0]> ()
+        {last}
+    }}""")
+    with pytest.raises(snnc.CompileError, match="the first axis of output 'y' is not that of"):
         refused()
 
 

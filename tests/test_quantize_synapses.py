@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 import pytest
 
 import snnc
@@ -14,6 +16,7 @@ from snnc.calibrated import with_scale
 from snnc.calibrating import Watch, calibrate
 from snnc.data import samples_of
 from snnc.ir.graph import Graph
+from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Array, Attribute, Loc, Op
 from snnc.ir.verify import verify
 from snnc.passes import quantize_synapses
@@ -352,9 +355,11 @@ def test_a_site_of_one_sign_gets_its_own_step() -> None:
         (snnc.SFN(8, limit=100), "both", snnc.SFN(8, limit=100)),
         (snnc.SFN(6, levels="sformer"), "both", snnc.SFN(6, levels="sformer")),
         (snnc.SFN(10, levels="linear"), "both", snnc.SFN(10, levels="linear")),
+        (snnc.DualMTN(127), "both", snnc.DualMTN(127)),
+        (snnc.AIF(n_min=-127), "both", snnc.AIF(n_min=-127)),
     ],
 )
-def test_models_of_8_bits(neuron: snnc.SFN, sides: Any, expected: snnc.SFN) -> None:
+def test_models_of_8_bits(neuron: NeuronModel, sides: Any, expected: NeuronModel) -> None:
     assert neuron.at(sides, "float") == neuron
     assert neuron.at(sides, "int8") == expected
 
@@ -366,6 +371,10 @@ def test_models_of_8_bits(neuron: snnc.SFN, sides: Any, expected: snnc.SFN) -> N
         ({"neuron": snnc.SFN(7, levels="sformer")}, "sformer levels of M = 7 reach 134"),
         ({"neuron": snnc.SFN(4, levels="exponential")}, "exponential levels of M = 4 reach 128"),
         ({"neuron": snnc.SFN(9)}, "dense levels of M = 9 reach 520"),
+        (
+            {"neuron": snnc.MTN(128)},
+            "mtn counts up to 128 spikes, integer synapses take up to 127",
+        ),
         ({"synapses": "int4"}, "unknown synapses 'int4'"),
     ],
 )
@@ -378,6 +387,29 @@ def test_what_does_not_fit_8_bits_is_refused_before_any_work(
 
 
 # --- whole networks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neuron", ["mtn:N=16", "aif"])
+def test_rate_neurons_have_integer_synapses_too(neuron: str, tmp_path: Path) -> None:
+    name = "digits_cnn"
+    network = snnc.compile(
+        model_path(name),
+        calibration=calibration_path(name),
+        neuron=neuron,
+        synapses="int8",
+        scale=1.0,
+    )
+    network.save(tmp_path / "integer.onnx")
+    (x,) = network.graph.inputs
+    with np.load(held_out_path(name)) as data:
+        feeds = {x: data[x][:50]}
+    session = snnc.session(tmp_path / "integer.onnx")
+    assert any(
+        "SpikeConv" in node.op_type for node in onnx.load(tmp_path / "integer.onnx").graph.node
+    )
+    found, wanted = session.run(None, feeds)[0], Session(network.graph).run(feeds)["logits"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert network.evaluate(held_out_path(name)).cosine > 0.95
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,25 @@ PAIR = (
 SMALL: dict[str, Array] = {"s": np.array(0.25, np.float32), "z": np.array(3, np.uint8)}
 
 
+def test_a_bound_below_a_quantisers_range_holds_over_timesteps_too() -> None:
+    """Levels reach 25.5; the Clip in front of the quantiser ends at 2."""
+    weights = arrays(5, w=(8, 8), v=(8, 8))
+    weights |= {"s": np.array(0.1, np.float32), "z": np.array(0, np.uint8)}
+    source = text(
+        "g (float[N, 8] x) => (float[N, 8] y) {"
+        " h = MatMul (x, w) lo = Constant <value_float = 0.0> () hi = Constant <value_float = 2.0>"
+        " () r = Clip (h, lo, hi) q = QuantizeLinear (r, s, z) d = DequantizeLinear (q, s, z)"
+        " y = MatMul (d, v) }",
+        weights,
+    )
+    x = arrays(6, x=(20, 8))
+    wanted = run_onnx(source, x)["y"]
+    for timesteps in (1, 2, 8):
+        network = snnc.compile(source, timesteps=timesteps, calibration=x)
+        found = network.run(x)["y"]
+        assert np.linalg.norm(found - wanted) < 0.03 * np.linalg.norm(wanted)
+
+
 # Networks that onnxruntime quantised -------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from snnc.frontend import load
 from snnc.ir.node import Array
 from snnc.site_errors import causes_of
 from snnc.sites import find_site, layers_of, pair, site_names
-from tests.conftest import calibration_path, held_out_path
+from tests.conftest import calibration_path, held_out_path, model_path
 from tests.onnx_models import EXAMPLES, arrays, model
 
 WEIGHTS = arrays(3, w1=(6, 8), w2=(8, 8), w3=(8, 4))
@@ -139,6 +139,27 @@ def test_half_precision_sites_stand_between_casts() -> None:
     found = snnc.diagnose(ann, network.graph, data)
     assert found.sites[0].output_error == pytest.approx(found.output_error)
     assert found.output_error > 0.01
+
+
+def test_sites_whose_channels_have_thresholds_of_their_own() -> None:
+    """Nothing spikes before the first site: alone it errs as it does in the network."""
+    ann, data = load(model_path("digits_cnn")), held_out_path("digits_cnn")
+    network = snnc.compile(
+        ann, neuron="mtn:N=8", calibration=calibration_path("digits_cnn"), scale=1.0
+    )
+    first = network.graph.neurons[0]
+    assert network.graph.consts[first.inputs[1]].size > 1
+    found = snnc.diagnose(ann, network.graph, data, limit=32)
+    name = site_names(pair(ann, network.graph).sited)[first.outputs[0]]
+    site = by_name(found)[name]
+    assert site.own_error == pytest.approx(site.error)
+
+
+def test_sites_over_several_timesteps_are_refused() -> None:
+    ann = two_sites()
+    network = snnc.compile(ann, calibration=DATA, scale=0.3, timesteps=2)
+    with pytest.raises(snnc.CompileError, match="at one timestep, and this network runs 2"):
+        snnc.diagnose(ann, network.graph, DATA)
 
 
 def test_samples_are_bounded_and_spread_over_the_data() -> None:

@@ -171,6 +171,17 @@ def test_a_wrong_layer_is_found() -> None:
     assert not compare_layer(x, np.zeros_like(x), Theta(1.0, 0.0, 0.5)).holds
 
 
+@pytest.mark.parametrize("wrong", [0.0, 1.0, 10.0])
+def test_a_wrong_layer_is_found_where_nothing_is_exact(wrong: float) -> None:
+    """Theorem 3's bound follows from what came out, so that it allows anything; its limit not."""
+    x = np.random.default_rng(0).uniform(-0.5, 1, (8, 1000)).astype(np.float32)
+    theta = Theta(1.0, 0.5, 0.5)
+    right = compare_layer(x, snnc.DualIF().over_time(x, 1.0, 0.5), theta)
+    assert right.holds and right.within.all() and not right.exact.all()
+    found = compare_layer(x[:, ~right.exact], np.full_like(x[:, ~right.exact], wrong), theta)
+    assert not found.holds
+
+
 def test_a_negative_mean_of_a_sign_that_never_fires_is_bounded() -> None:
     x = np.array([[3.0], [-5.0]], np.float32)
     out = snnc.IF(potential=0).over_time(x, 1.0)

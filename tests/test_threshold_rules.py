@@ -95,6 +95,64 @@ def test_channel_quantiles(network: CalibratedNetwork) -> None:
     np.testing.assert_allclose(above[[0, 1, 3]], 0.05, atol=0.01)
 
 
+def signed() -> tuple[ModelProto, Array]:
+    """Both signs at a site of 6 channels; a MatMul with a bias, and a Gemm as the weights lie."""
+    weights = arrays(2, first=(5, 6), second=(6, 7), bias=(7,), last=(7, 3))
+    text = """g (float[b, 5] x) => (float[b, 3] y) {
+        a = MatMul (x, first)
+        t = Tanh (a)
+        c = MatMul (t, second)
+        d = Add (c, bias)
+        u = Tanh (d)
+        y = Gemm (u, last)
+    }"""
+    return model(text, weights), arrays(3, x=(128, 5))["x"]
+
+
+@pytest.fixture(scope="module")
+def both_signs() -> CalibratedNetwork:
+    onnx, x = signed()
+    return snnc.calibrate(onnx, calibration=x)
+
+
+def test_channels_of_both_signs(both_signs: CalibratedNetwork) -> None:
+    """Maxima, quantiles, and one threshold for both, of the last axis."""
+    x = activations(both_signs)[0]
+    maxima = fitted(both_signs, RULES["kim2020"], DualIF()).sites[0]
+    quantiles = fitted(
+        both_signs, replace(RULES["channel-percentile"], percentile=10.0), DualIF()
+    ).sites[0]
+    shared = fitted(both_signs, RULES["kim2020"], AIF()).sites[0]
+    assert maxima.axis == -1
+    assert maxima.thresholds and quantiles.thresholds and shared.thresholds
+    np.testing.assert_allclose(maxima.thresholds, [x.max(0), -x.min(0)], rtol=1e-6)
+    np.testing.assert_allclose(shared.thresholds, [np.abs(x).max(0)] * 2, rtol=1e-6)
+    low, high = np.array(quantiles.thresholds[1]), np.array(quantiles.thresholds[0])
+    np.testing.assert_allclose((x > high).mean(0), 0.1, atol=0.02)
+    np.testing.assert_allclose((x < -low).mean(0), 0.1, atol=0.02)
+
+
+def test_least_error_with_one_threshold_for_both_signs(both_signs: CalibratedNetwork) -> None:
+    for site in fitted(both_signs, ThresholdRule("mse", "channel"), AIF(L=2)).sites:
+        assert site.thresholds is not None
+        assert site.thresholds[0] == site.thresholds[1]
+
+
+def test_biases_of_every_form_are_corrected(both_signs: CalibratedNetwork) -> None:
+    """Of the first layer on spikes, whose error no later one shares."""
+    feeds = next(both_signs.samples.batches(128))
+    errors = {}
+    for correct in (False, True):
+        rule = ThresholdRule("mse", "channel", correct=correct)
+        graph = with_scale(fitted(both_signs, rule, DualIF()), DualIF(), 1.0)
+        for value in ("d", "y"):
+            wanted = Session(both_signs.sited, taps=(value,)).run(feeds)[value]
+            found = Session(graph, taps=(value,)).run(feeds)[value]
+            errors[value, correct] = float(np.abs((found - wanted).mean(0)).max())
+    for value in ("d", "y"):
+        assert errors[value, True] < 0.01 < 0.03 < errors[value, False]
+
+
 def test_text_of_thresholds_by_channel(network: CalibratedNetwork) -> None:
     graph = fitted(network, RULES["kim2020"])
     assert parse_graph(format_graph(graph), graph.consts) == graph
@@ -133,6 +191,22 @@ def test_least_error_of_one_spike(network: CalibratedNetwork) -> None:
 
         best = min(map(error, np.linspace(0.01, 1, 400) * each.max()))
         assert error(site.thresholds[0][channel]) <= best * 1.03
+
+
+def test_least_error_of_a_mean_over_timesteps(network: CalibratedNetwork) -> None:
+    """The first site gets the same input at every timestep; what counts is its mean output."""
+    rule = ThresholdRule("mse", "channel")
+    site, x = fitted(network, rule, timesteps=4).sites[0], activations(network)[0]
+    assert site.thresholds is not None
+    for channel in (0, 1, 3):
+        each = x[..., channel].ravel()
+        inputs = np.stack([each] * 4)
+
+        def error(theta: float, each: Array = each, inputs: Array = inputs) -> float:
+            return float(np.square(each - IF().over_time(inputs, theta).mean(0)).mean())
+
+        best = min(map(error, np.linspace(0.02, 1, 100) * each.max()))
+        assert error(site.thresholds[0][channel]) <= best * 1.05
 
 
 def test_corrected_biases_bring_the_mean_of_the_outputs_back(network: CalibratedNetwork) -> None:

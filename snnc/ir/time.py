@@ -48,6 +48,11 @@ _IN_ONE = SYNAPTIC | AFFINE | {"Resize", "Upsample"} | {f"{DOMAIN}.{name}" for n
 _FIRST_ONLY = frozenset({"Div", "BatchNormalization", "Resize", "Upsample", "Pad", "CumSum"})
 
 
+def is_timeless(op: Op) -> bool:
+    """Whether what an operation gives is the same at every timestep, whatever it reads."""
+    return op.op_type in ("Shape", "Size")
+
+
 def is_affine(graph: Graph, op: Op, varying: frozenset[str]) -> bool:
     """Whether an operation is affine in those of its inputs that depend on time."""
     places = [place for place, name in enumerate(op.inputs) if name in varying]
@@ -94,7 +99,7 @@ def _form(graph: Graph, node: Node, found: Mapping[str, Form]) -> Form | None:
     read = {found[name] for name in node.inputs if name in found}
     if isinstance(node, Op) and _repeats(node):
         return Form.INSTANT
-    if isinstance(node, Site) or not (read or not isinstance(node, Op)):
+    if isinstance(node, Site) or (isinstance(node, Op) and (not read or is_timeless(node))):
         return None
     made = composed(node) if isinstance(node, Op) else None
     if not isinstance(node, Op) or (made is not None and made.over_time):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
 
+from snnc.ir.neuron import NeuronModel, Synapses
 from snnc.ir.node import Array, Sides
 from snnc.neurons.uniform import SYMMETRIC, UniformNeuron, whole
 
@@ -18,6 +20,17 @@ class DualNeuron(UniformNeuron):
     @property
     def lowest(self) -> int:
         return -self.top
+
+    @abstractmethod
+    def _rising(self) -> NeuronModel:
+        """The neuron of positive inputs alone."""
+
+    def at(self, sides: Sides, synapses: Synapses) -> NeuronModel:
+        """Of positive spikes alone the neuron of one membrane: beside one that never fires, what
+        inputs below zero take away over several timesteps would be lost."""
+        if sides == "positive":
+            return self._rising().at(sides, synapses)
+        return super().at(sides, synapses)
 
     def _levels(self, drive: Array) -> Array:
         return np.asarray(super()._levels(np.abs(drive)) * np.sign(drive), np.float32) + np.float32(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from snnc.ir.neuron import NeuronModel
 from snnc.neurons.dual import DualNeuron
+from snnc.neurons.integrate_fire import IF
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class DualIF(DualNeuron):
 
     def __post_init__(self) -> None:
         self._check()
+
+    def _rising(self) -> NeuronModel:
+        return IF(self.potential, bound=self.bound)
 
     @property
     def top(self) -> int:

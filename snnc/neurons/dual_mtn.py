@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from snnc.ir.neuron import NeuronModel
 from snnc.neurons.dual import DualNeuron
+from snnc.neurons.mtn import MTN
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class DualMTN(DualNeuron):
     def __post_init__(self) -> None:
         self._check()
         self._check_size("N", self.N)
+
+    def _rising(self) -> NeuronModel:
+        return MTN(self.N, self.potential, self.bound)
 
     @property
     def top(self) -> int:

@@ -106,6 +106,14 @@ class UniformNeuron(NeuronModel):
         """maximum / highest count, without lambda (eqs. 15-16)."""
         return maximum / self.top
 
+    def at_most(self, count: int) -> UniformNeuron:
+        if self.top <= count:
+            return self
+        raise CompileError(
+            f"{self.name} counts up to {self.top} spikes, integer synapses take up to {count}",
+            help="take fewer levels, or float synapses",
+        )
+
     def bounded(self, bound: float) -> UniformNeuron:
         return replace(self, bound=float(np.float32(bound)))  # type: ignore[type-var]
 

@@ -12,7 +12,6 @@ from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import finite_step
 from snnc.ir.node import Array, Neuron, Node, Op, Site
 from snnc.ir.ops import rectifier_bound
-from snnc.ir.time import Form, forms
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.channels import by_channel, instants_by_channel
 from snnc.passes.fold_time import FoldTime
@@ -119,7 +118,7 @@ class _Sequence:
     def _least(
         self, site: Site, neuron: Neuron, pairs: _Pairs
     ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The thresholds of least mean squared error; of the sign that weighs more first."""
+        """The thresholds of least mean squared error, of positive inputs first."""
         assert site.thresholds is not None
         highest = [np.array(thetas, np.float32) for thetas in site.thresholds]
         chosen = [
@@ -184,7 +183,6 @@ class _Sequence:
         one up to `node`. means: only over time, as if of one timestep."""
         ann, snn = _upto(self._trained, end), _upto(self._spiking, node.outputs[0])
         timesteps = self._fit.timesteps if found not in self._spiking.outputs else 1
-        mean = timesteps > 1 and forms(self._spiking).get(found) is Form.MEAN
         sessions = Session(ann, taps=(wanted,)), Session(snn, taps=(found,))
         size = min(batch_size(ann, (wanted,)), batch_size(snn, (found,)))
         pairs = _Pairs([], [])
@@ -195,7 +193,6 @@ class _Sequence:
             limit = max(1, round(most * self._samples.size_of(feeds) / (self._samples.count or 1)))
             pairs.wanted.append(by_channel(real[wanted], axis, limit))
             over_time = instants_by_channel(spikes[found], axis, timesteps, limit)
-            over_time = over_time[-1:] if mean else over_time
             pairs.found.append(over_time.mean(0, keepdims=True) if means else over_time)
         return pairs
 

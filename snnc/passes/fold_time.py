@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Attribute, Coding, Dim, Loc, Neuron, Node, Op, Type, real
 from snnc.ir.ops import ONNX_TYPE, POINTWISE, SYNAPTIC
-from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, is_affine
+from snnc.ir.time import LAST, REPEAT, RUNNING_MEAN, TELESCOPE, Form, is_affine, is_timeless
 from snnc.runtime import Session
 
 MOST = 4096
@@ -102,7 +103,7 @@ class _Folding:
         form = None
         if isinstance(node, Neuron):
             form, node = Form.INSTANT, replace(node, timesteps=self._timesteps)
-        elif isinstance(node, Op) and (varying := frozenset(inputs) & self._forms.keys()):
+        elif isinstance(node, Op) and (varying := self._varying(node, inputs)):
             read = {self._forms[v] for v in varying}
             alike = len(read) == 1 and is_affine(self._graph, replace(node, inputs=inputs), varying)
             form = read.pop() if alike else Form.MEAN
@@ -112,6 +113,10 @@ class _Folding:
         self._nodes.append(replace(node, inputs=inputs))
         for name in made:
             self._types[name] = self._folded(self._types[name])
+
+    def _varying(self, op: Op, inputs: tuple[str, ...]) -> frozenset[str]:
+        """What depends on time of the inputs that an operation computes on."""
+        return frozenset() if is_timeless(op) else frozenset(inputs) & self._forms.keys()
 
     def _stays_single(self, op: Op) -> bool:
         """Whether an operation computes each sample of the raw input from itself."""
@@ -182,39 +187,62 @@ class _Folding:
         self._nodes.append(Op((name,), (mean,), loc, LAST, {"timesteps": self._timesteps}))
 
 
-def require_foldable(calibrated: Graph, folded: Graph, feeds: Mapping[str, Array]) -> None:
-    """Raises CompileError unless samples lie along the first axis of whatever neurons read, each
-    computed from itself alone: it cannot be read from a graph, so that it is tried out on samples.
+def require_foldable(
+    calibrated: Graph, folded: Graph, first: Mapping[str, Array], second: Mapping[str, Array]
+) -> None:
+    """Raises CompileError unless samples lie along the first axis of whatever neurons read and of
+    the outputs, each computed from itself alone: it cannot be read from a graph, so that it is
+    tried out on two samples, which should differ.
 
     calibrated: the network with its sites, which are continuous; folded: must run, too.
     """
-    help = "export the network with an open first axis for the batch, or take one timestep"
     taps = tuple(site.inputs[0] for site in calibrated.sites)
     session = Session(calibrated, taps=taps)
-    single = session.run(feeds)
-    try:
-        doubled = session.run(
-            {v: np.concatenate([a, a]) if a.ndim else a for v, a in feeds.items()}
+    alone = [session.run(feeds) for feeds in (first, second)]
+    with _as_a_batch(folded):
+        both = session.run(
+            {v: np.concatenate([a, second[v]]) if a.ndim else a for v, a in first.items()}
         )
-        Session(folded).run(feeds)
+    reached = Flow(calibrated).data
+    read = {site.inputs[0]: site for site in calibrated.sites}
+    made = {v: p for v, p in calibrated.producer.items() if v in reached & {*calibrated.outputs}}
+    for value, node in (read | made).items():
+        if _apart(both[value], [values[value] for values in alone]):
+            where = "what these neurons read" if value in read else f"output '{value}'"
+            raise calibrated.error(
+                f"the first axis of {where} is not that of the samples, or samples of a batch "
+                "depend on each other: timesteps cannot be folded into it",
+                node,
+                _OPEN_AXIS,
+            )
+    with _as_a_batch(folded):
+        Session(folded).run(first)
+
+
+_OPEN_AXIS = "export the network with an open first axis for the batch, or take one timestep"
+
+
+@contextmanager
+def _as_a_batch(folded: Graph) -> Iterator[None]:
+    """Says of networks that do not run that they cannot run several timesteps."""
+    try:
+        yield
     except CompileError as error:
         raise CompileError(
             f"the network cannot run {folded.timesteps} timesteps as a batch: {error.message}",
             at=error.at,
-            help=help,
+            help=_OPEN_AXIS,
         ) from None
-    for site in calibrated.sites:
-        wanted, found = single[site.inputs[0]], doubled[site.inputs[0]]
-        twice = np.concatenate([wanted, wanted]) if wanted.ndim else wanted[None]
-        if found.shape != twice.shape or _apart(found, twice):
-            raise calibrated.error(
-                "the first axis of what these neurons read is not that of the samples, or samples "
-                "of a batch depend on each other: timesteps cannot be folded into it",
-                site,
-                help,
-            )
 
 
-def _apart(found: Array, wanted: Array) -> bool:
-    """Whether values differ by more than what a network makes of float rounding."""
+def _apart(found: Array, parts: Sequence[Array]) -> bool:
+    """Whether an array is not those of single samples, one behind the other; numbers may differ by
+    what a network makes of float rounding, integers may be decided by it."""
+    if any(part.shape[1:] != found.shape[1:] or not part.ndim for part in parts):
+        return True
+    wanted = np.concatenate(parts)
+    if found.shape != wanted.shape:
+        return True
+    if found.dtype.kind != "f":
+        return False
     return bool(np.linalg.norm(found - wanted) > 0.1 * np.linalg.norm(wanted))

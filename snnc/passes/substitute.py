@@ -74,11 +74,15 @@ class Substitute:
     def _absorbed(self, graph: Graph, site: Site) -> Absorbed | None:
         """The rectifier that the site's neuron performs; over several timesteps one without a
         bound, or with one that the neuron never passes."""
-        found, (positive, _) = absorbed_rectifier(graph, site), site.step or (0.0, 0.0)
-        if found is None or self.timesteps == 1 or np.isinf(found.bound):
-            return found
-        largest = float(np.max(positive))
-        return found if self._model(site).top * largest <= found.bound else None
+        rectified = absorbed_rectifier(graph, site)
+        if rectified is None or self.timesteps == 1 or np.isinf(rectified.bound):
+            return rectified
+        found, (positive, _) = imported(graph, site), site.step or (0.0, 0.0)
+        if found is None:
+            largest = self._model(site).top * float(np.max(positive))
+        else:
+            largest = found.highest * float(found.step.max())
+        return rectified if largest <= rectified.bound else None
 
 
 def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[NeuronModel, dict[str, Array]]:

@@ -55,6 +55,11 @@ class ThresholdRule:
         return self.per == "channel" or self.statistic == "mse"
 
     @property
+    def needs_neuron(self) -> bool:
+        """Whether what it makes of a calibration depends on the neuron model."""
+        return self.needs_samples or self.statistic == "entropy"
+
+    @property
     def quantile(self) -> float:
         """The percentile of the statistics at every site."""
         return 0.0 if self.statistic == "maximum" else self.percentile or 0.0
