@@ -144,6 +144,23 @@ def test_a_bound_below_a_quantisers_range_holds_over_timesteps_too() -> None:
         assert np.linalg.norm(found - wanted) < 0.03 * np.linalg.norm(wanted)
 
 
+def test_padding_does_not_carry_thresholds_of_channels() -> None:
+    """It may add channels, of which no threshold is known: the layer gets neurons of its own."""
+    weights = arrays(5, w=(4, 1, 3, 3), v=(3, 6, 1, 1))
+    weights |= {"s": np.array([0.1, 0.2, 0.3, 0.4], np.float32), "z": np.zeros(4, np.uint8)}
+    weights["pads"] = np.array([0, 1, 0, 0, 0, 1, 0, 0])
+    source = text(
+        "g (float[N, 1, 6, 6] x) => (float[N, 3, 4, 4] y) { h = Conv (x, w)"
+        " q = QuantizeLinear <axis = 1> (h, s, z) d = DequantizeLinear <axis = 1> (q, s, z)"
+        " p = Pad (d, pads) y = Conv (p, v) }",
+        weights,
+    )
+    x = arrays(6, x=(40, 1, 6, 6))
+    network = snnc.compile(source, calibration=x, scale=0.1)
+    assert len(network.graph.neurons) == 2
+    assert network.energy(x).ratio_spikes > 0
+
+
 # Networks that onnxruntime quantised -------------------------------------------------------------
 
 

@@ -10,10 +10,10 @@ from snnc.ir.node import Coding, Op
 from snnc.ir.ops import SHAPE_ONLY
 from snnc.ir.quantizer import imported
 
-_IN_PLACE = frozenset({"Identity", "Pad", "Cast", "MaxPool"})
-"""Operations that leave the axes of their first input as they are."""
+_IN_PLACE = frozenset({"Identity", "Cast", "MaxPool"})
+"""Operations that leave the axes of their first input as they are; a Pad may add channels."""
 
-SPIKE_KEEPING = SHAPE_ONLY | _IN_PLACE | {"DequantizeLinear"}
+SPIKE_KEEPING = SHAPE_ONLY | _IN_PLACE | {"Pad", "DequantizeLinear"}
 """Operations whose result is still threshold x integer count (or a count) when their input is."""
 
 
