@@ -16,7 +16,7 @@ from snnc.ir.node import Activity, Array, Neuron, Op
 from snnc.ir.ops import MULTIPLYING, multiplied
 from snnc.ir.time import repeated
 from snnc.runtime import shape_name
-from snnc.spike_sums import with_spike_sums
+from snnc.spike_sums import cancels, with_spike_sums
 from snnc.streams import neuron_behind, spike_counts, stream_of
 from snnc.synapses import Shapes, fan_out, macs, product_count
 
@@ -127,11 +127,13 @@ class EnergyMeter:
         streams = [v for counter in self._layers for v in counter.streams]
         self._streams = tuple(dict.fromkeys([*self._active, *streams]))
         whole = {v for counter in self._layers for v in counter.whole}
-        summed = [v for v in self._streams if graph.timesteps > 1 and v not in whole]
-        self.graph, self._sums = with_spike_sums(graph, summed)
-        self.taps = tuple(v for each in self._streams for v in self._sums.get(each, (each,)))
+        over_time = self._streams if graph.timesteps > 1 else ()
+        summed = [v for v in over_time if v not in whole]
+        counted = [v for v in over_time if v in whole and cancels(graph, v)]
+        self.graph, self._fires = with_spike_sums(graph, summed, counted)
+        self.taps = tuple(v for each in self._streams for v in self._fires.get(each, (each,)))
         shaped = (v for counter in self._layers for v in counter.shaped)
-        self.shapes_of = tuple(dict.fromkeys([*shaped, *summed]))
+        self.shapes_of = tuple(dict.fromkeys([*shaped, *self._fires]))
         self.samples = 0
 
     def update(self, values: Mapping[str, Array], samples: int) -> None:
@@ -141,15 +143,15 @@ class EnergyMeter:
         for out, sums in self._active.items():
             sums[0] += float(fired[out].spikes.sum(dtype=np.float64))
             sums[1] += float(fired[out].events.sum(dtype=np.float64))
-            entries = math.prod(shapes[out]) if out in self._sums else fired[out].spikes.size
+            entries = math.prod(shapes[out]) if out in self._fires else fired[out].spikes.size
             sums[2] += entries / self._graph.timesteps
         for counter in self._layers:
             counter.update(fired, shapes)
         self.samples += samples
 
     def _fired(self, value: str, values: Mapping[str, Array]) -> _Fired:
-        if value in self._sums:
-            return _Fired(*(values[name] for name in self._sums[value]))
+        if value in self._fires:
+            return _Fired(*(values[name] for name in self._fires[value]))
         neuron = self._graph.producer[neuron_behind(self._graph, value) or value]
         assert isinstance(neuron, Neuron)
         counts = spike_counts(self._graph, neuron, values[value])

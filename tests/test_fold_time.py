@@ -317,8 +317,31 @@ def test_sums_of_spikes_give_the_energy_of_all_spikes(
     spiking = snnc.compile(calibrated, neuron=neuron, scale=0.3, timesteps=3, threshold_rule=rule)
     data = next(calibrated.calibration.reservoir.batches(20))
     found = spiking.energy(data)
-    monkeypatch.setattr(energy, "with_spike_sums", lambda graph, values: (graph, {}))
+    monkeypatch.setattr(energy, "with_spike_sums", lambda graph, *values: (graph, {}))
     assert found == spiking.energy(data)
+
+
+def test_spikes_of_both_signs_at_one_timestep_both_count(vit: CalibratedNetwork) -> None:
+    """Two membranes may fire at once, so that the output holds the difference."""
+    graph = with_scale(vit.graph(), snnc.DualIF(), 0.3, timesteps=4)
+    feeds = next(vit.samples.batches(10))
+    drives = Session(graph, taps=[n.inputs[0] for n in graph.neurons]).run(feeds)
+    spikes, both = 0.0, 0
+    for neuron in graph.neurons:
+        x = drives[neuron.inputs[0]]
+        x = x.reshape(4, -1, *x.shape[1:])
+        fired = []
+        for place, sign in ((1, "positive"), (2, "negative")):
+            step = graph.consts[neuron.inputs[place]] if neuron.inputs[place] else None
+            if step is not None:
+                fired.append(np.abs(neuron.model.over_time(x, **{sign: step})) > 0)
+        spikes += sum(each.sum() for each in fired)
+        both += (fired[0] & fired[-1]).sum() if len(fired) == 2 else 0
+    energy = snnc.compile(
+        vit, neuron="dual-if", scale=0.3, timesteps=4, threshold_rule="tensor-percentile"
+    ).energy(feeds)
+    assert both > 0
+    assert energy.fired_spikes == energy.fired_events == pytest.approx(spikes / 10)
 
 
 def test_the_meter_of_a_convolutional_network_holds_one_row_for_all_timesteps(

@@ -20,7 +20,6 @@ from snnc.ir.text import format_graph
 from snnc.ir.verify import verify
 from snnc.neurons.aif import AIF
 from snnc.neurons.dual_if import DualIF
-from snnc.neurons.dual_mtn import DualMTN
 from snnc.neurons.integrate_fire import IF
 from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
@@ -221,7 +220,7 @@ def test_corrected_biases_bring_the_mean_of_the_outputs_back(network: Calibrated
     assert np.abs(errors[0].mean(0)).max() > 1e-2 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("neuron, timesteps", [(IF(), 5), (DualMTN(4), 1)])
+@pytest.mark.parametrize("neuron, timesteps", [(IF(), 5), (MTN(4), 1)])
 def test_thresholds_are_tried_on_a_few_channels_at_a_time(
     network: CalibratedNetwork,
     neuron: NeuronModel,
