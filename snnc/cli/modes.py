@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 _CALIBRATED = frozenset(
-    {"calibration", "statistics", "m", "rule", "polarity", "keep", "encode_input"}
+    {"calibration", "statistics", "m", "rule", "polarity", "keep", "encode_input", "threshold_rule"}
 )
 _STUDY = _CALIBRATED | {"mask_input", "plot", "output", "pj_ac", "pj_mac"}
 
