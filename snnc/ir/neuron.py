@@ -205,6 +205,13 @@ class NeuronModel(ABC):
         return {k: None if v == float("inf") else v for k, v in self.parameters.items()}
 
     @classmethod
+    def defaults(cls) -> dict[str, Parameter | None]:
+        """Every parameter with its default, None for infinity."""
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        found = {f.name: getattr(cls(), f.name) for f in fields}
+        return {k: None if v == float("inf") else v for k, v in found.items()}
+
+    @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:
         """The allowed values of every parameter that is chosen from a list."""
         hints = get_type_hints(cls)
