@@ -41,6 +41,9 @@ class NeuronModel(ABC):
     """Whether both signs always have one threshold."""
     threshold_rule: ClassVar[str] = "tensor-percentile"
     """The rule of its thresholds where none is asked for."""
+    more_levels: ClassVar[str] = "raise --timesteps"
+    finer_levels: ClassVar[str] = "smaller --lambda"
+    """What gives it levels beyond the largest one, and closer ones, as users ask for it."""
     dual: ClassVar[bool] = False
     """Whether each sign has a membrane of its own."""
 

@@ -45,6 +45,7 @@ class AIF(UniformNeuron):
     operation = "AugmentedIntegrateFire"
     one_threshold = True
     threshold_rule = "pmsm2025"
+    more_levels = "raise L (--neuron aif:L=...)"
     potential = 0.5
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ class SFN(NeuronModel):
     limit: int = 0
 
     name: ClassVar[str] = "sfn"
+    more_levels = "raise --m"
     equation: ClassVar[str] = "y = max{y_k : h >= threshold_k}, h = floor(2|x|/step); out = step*y"
 
     def __post_init__(self) -> None:
