@@ -13,7 +13,7 @@ from snnc.errors import CompileError
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.integer_energy import IntegerNetwork, as_integers
 from snnc.ir.neuron import NeuronModel
-from snnc.ir.neuron_spec import NeuronSpec, neuron_spec
+from snnc.ir.neuron_spec import NeuronSpec, listed, neuron_spec
 from snnc.latency import latency_ratio
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.fold_time import FoldTime
@@ -102,13 +102,14 @@ def compare(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neurons: Iterable[NeuronModel | str],
+    neurons: NeuronModel | str | Iterable[NeuronModel | str],
     scale: float | None = None,
     percentile: float | None = None,
     seconds: float = 0.5,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Comparison:
-    """Every neuron on `data`, in one pass: models, or specs such as 'sfn', 'mtn:N=16', 'if@32'.
+    """Every neuron on `data`, in one pass: models, or specs such as 'sfn', 'mtn:N=16', 'if@32', or
+    several between commas.
 
     scale: the same lambda for all; None chooses one for each, as `compile` would. seconds: about
     how long to time each network on one calibration sample; 0 leaves it out. A neuron that cannot
@@ -116,7 +117,7 @@ def compare(
     whose rule takes one.
     """
     require_calibrated(network)
-    specs = [neuron_spec(asked) for asked in neurons]
+    specs = [neuron_spec(asked) for asked in listed(neurons)]
     if not specs:
         raise CompileError("no neuron to compare", help="pass ('sfn', 'if@32'), say")
     fits = Fits(network, recipe)

@@ -24,6 +24,7 @@ from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
+from snnc.ir.numbers import plain
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
@@ -120,6 +121,7 @@ def compile(
     requested = neuron = neuron_model(neuron)
     require_fidelity(fidelity)
     polarity = polarity or ("separate" if synapses == "float" else "shared")
+    timesteps = plain(timesteps)
     FoldTime(timesteps)
     if timesteps > 1 and synapses == "int8":
         raise CompileError(

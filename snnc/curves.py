@@ -15,7 +15,8 @@ from snnc.data import Source
 from snnc.errors import CompileError
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.neuron import NeuronModel, neuron_model
-from snnc.ir.neuron_spec import NeuronSpec, spec_at
+from snnc.ir.neuron_spec import NeuronSpec, listed, spec_at
+from snnc.ir.numbers import plain
 from snnc.neurons.sfn import SFN, Levels
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.threshold_rules import PERCENTILE
@@ -91,9 +92,8 @@ def timesteps_curve(
     same lambda for every T; None chooses one for each T, as `compile` would.
     """
     require_calibrated(network)
-    asked = (neurons,) if isinstance(neurons, str | NeuronModel) else neurons
     times = _values(timesteps, "number of timesteps")
-    series = (_over_time(neuron, times) for neuron in _values(asked, "neuron"))
+    series = (_over_time(neuron, times) for neuron in _values(listed(neurons), "neuron"))
     settings, fits = list(chain.from_iterable(series)), Fits(network, recipe)
     p = fits.percentile(percentile, [setting.neuron for setting in settings])
     trials = fits.scaled([replace(setting, percentile=p) for setting in settings], scale)
@@ -130,7 +130,12 @@ def _over_time(neuron: NeuronModel | str, timesteps: Iterable[int]) -> list[Sett
 
 
 def _values(values: Iterable[_Value], what: str) -> list[_Value]:
-    found = list(values)
+    """Each value once, in the order given."""
+    if not isinstance(values, Iterable):
+        raise CompileError(
+            f"a curve goes over a list, not over {values!r}", help=f"pass ({values!r},)"
+        )
+    found = list(dict.fromkeys(map(plain, values)))
     if not found:
         raise CompileError(f"a curve needs at least one {what}")
     return found

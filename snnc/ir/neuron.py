@@ -12,6 +12,7 @@ import numpy as np
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.node import Array, Sides, Statistics
+from snnc.ir.numbers import plain
 
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
@@ -222,6 +223,8 @@ class NeuronModel(ABC):
         return {f.name: get_args(hints[f.name]) for f in fields if get_args(hints[f.name])}
 
     def _check_choices(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, allowed in self.choices().items():
             if getattr(self, name) not in allowed:
                 raise unknown_name(f"{self.name} {name}", str(getattr(self, name)), allowed)
