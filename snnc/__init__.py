@@ -12,6 +12,7 @@ from snnc.energy import Energy
 from snnc.equivalence import Equivalence, LayerEquivalence, verify_equivalence
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, run
+from snnc.fits import Recipe
 from snnc.frontend import load
 from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
@@ -30,7 +31,7 @@ from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
 from snnc.statistics import merge_statistics
-from snnc.studies import Point, Recipe, Study
+from snnc.studies import Point, Study
 from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"

@@ -98,7 +98,8 @@ class CalibrationSource:
 def _one_of_the_two() -> CompileError:
     return CompileError(
         "calibration takes samples, or statistics of them: one of the two",
-        help="calibration='samples.npz', or statistics='samples.stats.npz'",
+        help="pass --calibration F.npz, or --statistics S.npz of snnc calibrate "
+        "(in Python calibration=..., statistics=...)",
     )
 
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from snnc.calibrated import CalibratedNetwork, require_calibrated
 from snnc.data import Source
 from snnc.energy import PJ_AC
 from snnc.errors import CompileError
+from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.integer_energy import IntegerNetwork, as_integers
 from snnc.ir.neuron import NeuronModel
-from snnc.ir.neuron_spec import NeuronSpec, neuron_spec
+from snnc.ir.neuron_spec import NeuronSpec, listed, neuron_spec
 from snnc.latency import latency_ratio
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibration import require_percentile
 from snnc.passes.fold_time import FoldTime
-from snnc.studies import (
-    DEFAULT_RECIPE,
-    Point,
-    Recipe,
-    Setting,
-    measured,
-    scaled,
-    spiking_graph,
-    unwatched,
-)
+from snnc.studies import Point, measured
 
 TIMESTEP_MS = 1.0
 """Length of a timestep in the power figure of arXiv 2508.14520."""
@@ -111,60 +102,59 @@ def compare(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neurons: Iterable[NeuronModel | str],
+    neurons: NeuronModel | str | Iterable[NeuronModel | str],
     scale: float | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     seconds: float = 0.5,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Comparison:
-    """Every neuron on `data`, in one pass: models, or specs such as 'sfn', 'mtn:N=16', 'if@32'.
+    """Every neuron on `data`, in one pass: models, or specs such as 'sfn', 'mtn:N=16', 'if@32', or
+    several between commas.
 
     scale: the same lambda for all; None chooses one for each, as `compile` would. seconds: about
     how long to time each network on one calibration sample; 0 leaves it out. A neuron that cannot
-    take the network gets a row with the reason; CompileError if none can.
+    take the network gets a row with the reason; CompileError if none can. percentile: of neurons
+    whose rule takes one.
     """
     require_calibrated(network)
-    specs = [neuron_spec(asked) for asked in neurons]
+    specs = [neuron_spec(asked) for asked in listed(neurons)]
     if not specs:
         raise CompileError("no neuron to compare", help="pass ('sfn', 'if@32'), say")
-    require_percentile(percentile)
+    fits = Fits(network, recipe)
+    p = fits.percentile(percentile, [spec.neuron for spec in specs])
+    given = 1.0 if scale is None else scale
     for spec in specs:
         FoldTime(spec.timesteps)
-        AssignThresholds(spec.neuron, 1.0 if scale is None else scale, recipe.polarity)
-    tried: list[Setting | CompileError] = []
-    for spec in specs:
-        setting = Setting(spec.neuron, 1.0, percentile, None, spec.timesteps)
-        tried.append(_tried(network, setting, scale, recipe))
-        recipe.progress("choosing lambda", len(tried), len(specs))
-    accepted = [found for found in tried if isinstance(found, Setting)]
+        AssignThresholds(spec.neuron, given, recipe.polarity)
+    settings = [Setting(spec.neuron, given, p, None, spec.timesteps) for spec in specs]
+    refusals = [_refusal(fits, setting) for setting in settings]
+    accepted = [s for s, refusal in zip(settings, refusals, strict=True) if refusal is None]
     if not accepted:
-        raise _all_refused(specs, [found for found in tried if isinstance(found, CompileError)])
-    points = iter(measured(network, data, accepted, recipe))
+        raise _all_refused(specs, [refusal for refusal in refusals if refusal is not None])
+    accepted = fits.scaled(accepted, scale)
+    measurements = zip(accepted, measured(fits, data, accepted), strict=True)
     rows = []
-    for spec, found in zip(specs, tried, strict=True):
-        if isinstance(found, CompileError):
-            rows.append(Row(spec, refusal=found))
+    for spec, refusal in zip(specs, refusals, strict=True):
+        if refusal is not None:
+            rows.append(Row(spec, refusal=refusal))
         else:
-            rows.append(_row(network, found, next(points), seconds, recipe))
-        recipe.progress("timing", len(rows), len(specs))
+            rows.append(_row(fits, *next(measurements), seconds))
+        if seconds > 0:
+            recipe.progress("timing", len(rows), len(specs))
     return Comparison(tuple(rows))
 
 
-def _tried(
-    network: CalibratedNetwork, setting: Setting, scale: float | None, recipe: Recipe
-) -> Setting | CompileError:
-    """The setting with its lambda, or why the neuron cannot take the network."""
+def _refusal(fits: Fits, setting: Setting) -> CompileError | None:
+    """Why the neuron cannot take the network, if so."""
     try:
-        spiking_graph(network, setting, recipe)
-        return scaled(network, [setting], scale, replace(recipe, progress=unwatched))[0]
+        fits.spiking(setting)
     except CompileError as refusal:
         return refusal
+    return None
 
 
-def _row(
-    network: CalibratedNetwork, setting: Setting, point: Point, seconds: float, recipe: Recipe
-) -> Row:
-    graph = spiking_graph(network, setting, recipe)
+def _row(fits: Fits, setting: Setting, point: Point, seconds: float) -> Row:
+    graph, network = fits.spiking(setting), fits.network
     time = None
     if seconds > 0:
         feeds = next(network.calibration.reservoir.batches(1))

@@ -10,7 +10,10 @@ from snnc.errors import few
 from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron_spec import NeuronSpec
+from snnc.neurons.sfn import SFN
 from snnc.passes.calibration import Calibration
+from snnc.passes.threshold_rules import ThresholdRule
 from snnc.search.grid import GRID, Choice
 from snnc.shards import missing
 
@@ -24,8 +27,9 @@ FEW_SAMPLES = 50
 class CompileReport:
     """What compilation did: coverage, the scale factor and how it was found, warnings.
 
-    imported: how many sites are quantisers of the network, to which neuron and scale are nothing.
-    integer: of a network with integer synapses.
+    rule, percentile: what thresholds were made from. neurons: the models chosen, each with the name
+    of its site, which may have parameters of its own. imported: how many sites are quantisers of
+    the network, to which neuron and scale are nothing. integer: of a network with integer synapses.
     """
 
     neuron: NeuronModel
@@ -37,6 +41,10 @@ class CompileReport:
     coverage: Coverage
     calibration_samples: int
     warnings: tuple[str, ...]
+    timesteps: int
+    rule: ThresholdRule
+    percentile: float
+    neurons: tuple[tuple[str, NeuronModel], ...]
     integer: IntegerSynapses | None = None
     imported: int = 0
 
@@ -51,8 +59,14 @@ class CompileReport:
         return {
             "neuron": self.neuron.name if self.chosen else None,
             "parameters": self.neuron.plain_parameters if self.chosen else None,
+            "site_neurons": [
+                {"site": name, "neuron": str(NeuronSpec(model))} for name, model in self.neurons
+            ],
             "sites": self.sites,
             "imported_quantizers": self.imported,
+            "timesteps": self.timesteps,
+            "threshold_rule": self.rule.name if self.chosen else None,
+            "percentile": self.percentile if self.chosen and self.rule.takes_percentile else None,
             "lambda": self.scale if self.chosen else None,
             "fidelity": None
             if chosen is None
@@ -70,6 +84,25 @@ class CompileReport:
             "integer": None if self.integer is None else self.integer.summary(),
             "warnings": list(self.warnings),
         }
+
+
+def idle_options(
+    neuron: NeuronModel,
+    scale: float | None,
+    percentile: float | None,
+    rule: ThresholdRule | str | None,
+) -> list[str]:
+    """The warning that options for neurons apply to none, as all are quantisers of the network."""
+    given = {
+        "--neuron": neuron != SFN(),
+        "--lambda": scale is not None,
+        "--percentile": percentile is not None,
+        "--threshold-rule": rule is not None,
+    }
+    named = [name for name, asked in given.items() if asked]
+    if not named:
+        return []
+    return [f"all neurons are quantisers of the network itself: {', '.join(named)} did nothing"]
 
 
 def _widened(asked: NeuronModel, taken: NeuronModel, fidelity: float) -> str:

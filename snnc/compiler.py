@@ -11,7 +11,7 @@ from snnc.backends.lowering import lower
 from snnc.backends.onnx_model import save_onnx
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, with_scale
 from snnc.calibrating import Watch, calibrated_by, require_open_sites, sources_of
-from snnc.compile_report import CompileReport, warnings_of
+from snnc.compile_report import CompileReport, idle_options, warnings_of
 from snnc.coverage import coverage_of
 from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
@@ -19,17 +19,17 @@ from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
-from snnc.fitted import fitted
+from snnc.fitted import fitted, rule_for
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Activity, Array, Neuron, Node
+from snnc.ir.numbers import plain
 from snnc.passes.assign_thresholds import AssignThresholds
-from snnc.passes.calibration import require_percentile
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
-from snnc.passes.threshold_rules import ThresholdRule
-from snnc.passes.threshold_rules import threshold_rule as rule_of
+from snnc.passes.threshold_rules import ThresholdRule, percentile_of
+from snnc.passes.threshold_rules import threshold_rule as threshold_rule_of
 from snnc.pipeline import run_passes
 from snnc.prepare import Model
 from snnc.runtime import Session
@@ -86,7 +86,7 @@ def compile(
     scale: float | None = None,
     fidelity: float = 0.98,
     widen: bool | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     threshold_rule: ThresholdRule | str | None = None,
     polarity: Polarity | None = None,
     synapses: Synapses = "float",
@@ -121,15 +121,17 @@ def compile(
     requested = neuron = neuron_model(neuron)
     require_fidelity(fidelity)
     polarity = polarity or ("separate" if synapses == "float" else "shared")
-    AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
-    require_percentile(percentile)
-    rule_of(threshold_rule, neuron, synapses, mask_input is not None)
+    timesteps = plain(timesteps)
     FoldTime(timesteps)
     if timesteps > 1 and synapses == "int8":
         raise CompileError(
             "integer synapses work at one timestep",
             help="leave --timesteps out, or take float synapses",
         )
+    AssignThresholds(neuron, 1.0 if scale is None else scale, polarity, synapses)  # refuses early
+    rule = threshold_rule_of(threshold_rule, neuron, synapses, mask_input is not None)
+    if calibration is not None:  # else what is masked is not known yet
+        percentile_of(percentile, [rule])
     if isinstance(model, CalibratedNetwork):
         asked = [v for v in (calibration, statistics, mask_input, save_statistics) if v is not None]
         if asked or keep or encode_input or verify:
@@ -148,12 +150,14 @@ def compile(
     output = primary_output(ann, output)
     if synapses == "int8":
         require_no_quantizers(sited)
+    rule = rule_for(network, neuron, threshold_rule, synapses)
+    p = percentile_of(percentile, [rule] if sited.open_sites else [])
     reservoir = network.calibration.reservoir
     calibrated = fitted(
         network,
         neuron,
-        threshold_rule,
-        percentile=percentile,
+        rule,
+        percentile=p,
         polarity=polarity,
         synapses=synapses,
         timesteps=timesteps,
@@ -162,7 +166,7 @@ def compile(
         progress=partial(watch.progress, "fitting thresholds"),
     )
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
-    choice = None
+    choice, given = None, scale
     if scale is None and not sited.open_sites:
         scale = 1.0
     if scale is None:
@@ -188,22 +192,35 @@ def compile(
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
     if reservoir.seen:
         spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
+    unused = [] if sited.open_sites else idle_options(requested, given, percentile, threshold_rule)
+    warnings = warnings_of(
+        spiking, choice, fidelity, network.calibration, requested, neuron, integer
+    )
     report = CompileReport(
         neuron=neuron,
         polarity=polarity,
         sites=len(spiking.neurons),
         imported=len(sited.sites) - len(sited.open_sites),
+        timesteps=timesteps,
+        rule=rule,
+        percentile=p,
+        neurons=_chosen_neurons(spiking, sited),
         scale=scale,
         choice=choice,
         output=output,
         coverage=coverage_of(sited, next(reservoir.batches(1), None)),
         calibration_samples=reservoir.seen,
-        warnings=tuple(
-            warnings_of(spiking, choice, fidelity, network.calibration, requested, neuron, integer)
-        ),
+        warnings=(*unused, *warnings),
         integer=integer,
     )
     return SpikingNetwork(spiking, ann, report, network.sources)
+
+
+def _chosen_neurons(spiking: Graph, sited: Graph) -> tuple[tuple[str, NeuronModel], ...]:
+    """The model at every site that is no quantiser of the network, by name of the neuron."""
+    imported = {site.outputs[0] for site in sited.sites} - {s.outputs[0] for s in sited.open_sites}
+    found = (n for n in spiking.neurons if n.outputs[0] not in imported)
+    return tuple((neuron.loc.names[0], neuron.model) for neuron in found)
 
 
 def _chosen(

@@ -13,12 +13,15 @@ from typing import TypeVar
 from snnc.calibrated import CalibratedNetwork, require_calibrated
 from snnc.data import Source
 from snnc.errors import CompileError
+from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.neuron import NeuronModel, neuron_model
-from snnc.ir.neuron_spec import NeuronSpec, spec_at
+from snnc.ir.neuron_spec import NeuronSpec, listed, spec_at
+from snnc.ir.numbers import plain
 from snnc.neurons.sfn import SFN, Levels
 from snnc.passes.fold_time import FoldTime
+from snnc.passes.threshold_rules import PERCENTILE
 from snnc.search.grid import GRID
-from snnc.studies import DEFAULT_RECIPE, Recipe, Setting, Study, measured, scaled
+from snnc.studies import Study, measured
 
 PERCENTILES = (0.0, 0.01, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5)
 """p of a percentile curve, in percent: the range of Table 6."""
@@ -40,14 +43,16 @@ def lambda_curve(
     *,
     neuron: NeuronModel | str = DEFAULT_NEURON,
     scales: Iterable[float] = GRID,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Metric and energy at every scale factor, on `data` (Figure 3a)."""
     require_calibrated(network)
     neuron = neuron_model(neuron)
-    trials = [Setting(neuron, scale, percentile) for scale in _values(scales, "lambda")]
-    return Study("lambda", measured(network, data, trials, recipe))
+    fits = Fits(network, recipe)
+    p = fits.percentile(percentile, [neuron])
+    trials = [Setting(neuron, scale, p) for scale in _values(scales, "lambda")]
+    return Study("lambda", measured(fits, data, trials))
 
 
 def percentile_curve(
@@ -65,9 +70,10 @@ def percentile_curve(
     """
     require_calibrated(network)
     neuron = neuron_model(neuron)
-    chosen = [Setting(neuron, 1.0, p) for p in _values(percentiles, "percentile")]
-    trials = scaled(network, chosen, scale, recipe)
-    return Study("percentile", measured(network, data, trials, recipe))
+    fits = Fits(network, recipe)
+    asked = [fits.percentile(p, [neuron]) for p in _values(percentiles, "percentile")]
+    trials = fits.scaled([Setting(neuron, 1.0, p) for p in asked], scale)
+    return Study("percentile", measured(fits, data, trials))
 
 
 def timesteps_curve(
@@ -77,7 +83,7 @@ def timesteps_curve(
     neurons: NeuronModel | str | Iterable[NeuronModel | str] = "if",
     timesteps: Iterable[int] = TIMESTEPS,
     scale: float | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Metric and energy of every neuron at every number of timesteps T, on `data` (Figure 3b).
@@ -86,12 +92,12 @@ def timesteps_curve(
     same lambda for every T; None chooses one for each T, as `compile` would.
     """
     require_calibrated(network)
-    asked = (neurons,) if isinstance(neurons, str | NeuronModel) else neurons
     times = _values(timesteps, "number of timesteps")
-    series = (_over_time(neuron, times, percentile) for neuron in _values(asked, "neuron"))
-    settings = list(chain.from_iterable(series))
-    trials = scaled(network, settings, scale, recipe)
-    return Study("timesteps", measured(network, data, trials, recipe))
+    series = (_over_time(neuron, times) for neuron in _values(listed(neurons), "neuron"))
+    settings, fits = list(chain.from_iterable(series)), Fits(network, recipe)
+    p = fits.percentile(percentile, [setting.neuron for setting in settings])
+    trials = fits.scaled([replace(setting, percentile=p) for setting in settings], scale)
+    return Study("timesteps", measured(fits, data, trials))
 
 
 def ablation(
@@ -99,32 +105,37 @@ def ablation(
     data: Source,
     *,
     neuron: SFN = DEFAULT_NEURON,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Every fire function with lambda = 1, then with lambda chosen, on `data` (Table 5)."""
     require_calibrated(network)
     if not isinstance(neuron, SFN):
         raise CompileError("the fire functions are those of sfn", help="pass snnc.SFN(...)")
-    plain = [Setting(replace(neuron, levels=f), 1.0, percentile) for f in FIRE_FUNCTIONS]
-    trials = [*plain, *scaled(network, plain, None, recipe)]
-    return Study("fire function", measured(network, data, trials, recipe))
+    fits = Fits(network, recipe)
+    p = fits.percentile(percentile, [neuron])
+    plain = [Setting(replace(neuron, levels=f), 1.0, p) for f in FIRE_FUNCTIONS]
+    trials = [*plain, *fits.scaled(plain, None)]
+    return Study("fire function", measured(fits, data, trials))
 
 
-def _over_time(
-    neuron: NeuronModel | str, timesteps: Iterable[int], percentile: float
-) -> list[Setting]:
+def _over_time(neuron: NeuronModel | str, timesteps: Iterable[int]) -> list[Setting]:
     """One series of a curve over timesteps."""
     series, found = neuron if isinstance(neuron, str) else str(NeuronSpec(neuron)), []
     for t in timesteps:
         FoldTime(t)  # refuses early
         spec = spec_at(neuron, t)
-        found.append(Setting(spec.neuron, 1.0, percentile, None, spec.timesteps, series, t))
+        found.append(Setting(spec.neuron, 1.0, PERCENTILE, None, spec.timesteps, series, t))
     return found
 
 
 def _values(values: Iterable[_Value], what: str) -> list[_Value]:
-    found = list(values)
+    """Each value once, in the order given."""
+    if not isinstance(values, Iterable):
+        raise CompileError(
+            f"a curve goes over a list, not over {values!r}", help=f"pass ({values!r},)"
+        )
+    found = list(dict.fromkeys(map(plain, values)))
     if not found:
         raise CompileError(f"a curve needs at least one {what}")
     return found

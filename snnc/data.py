@@ -97,7 +97,7 @@ def _only_input(graph: Graph) -> str:
 
 
 def _listing(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+    return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 def _select(names: Iterable[str], graph: Graph, where: str) -> dict[str, str]:

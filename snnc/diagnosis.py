@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Role
+from snnc.passes.threshold_rules import RULES
 
 CAUSES = ("unseen", "saturated", "silent", "gap", "rounding")
 """Why an entry is not exact: its sign never fires; it is more than half a step beyond the largest
@@ -42,6 +44,7 @@ class SiteError:
     share: float
     entries: Mapping[str, float]
     blame: Mapping[str, float]
+    neuron: NeuronModel
 
     @property
     def cause(self) -> str:
@@ -93,13 +96,26 @@ class Diagnosis:
 
 
 def _advice(site: SiteError, sites: int) -> str:
-    remedy = _AT_SOFTMAX if site.role == "softmax" else _ELSEWHERE
     entries, blame = site.entries[site.cause], site.blame[site.cause]
     text = f"{100 * entries:.2g} % of entries {_WHAT[site.cause]}"
-    text += f", {100 * blame:.0f} % of its error: {remedy[site.cause]}"
+    text += f", {100 * blame:.0f} % of its error: {_remedy(site)}"
     if site.share >= min(OUTSTANDING / sites, MAJORITY):
         text += "; or " + " ".join(f"--keep '{layer}'" for layer in site.layers)
     return text
+
+
+def _remedy(site: SiteError) -> str:
+    """What works against the site's main cause with its neuron, whose default rule is assumed."""
+    neuron, softmax = site.neuron, site.role == "softmax"
+    match site.cause:
+        case "gap":
+            return "--levels dense --rule nearest"
+        case "saturated" if not softmax:
+            lower = "lower --percentile, or " * RULES[neuron.threshold_rule].takes_percentile
+            return lower + neuron.more_levels
+        case "silent" | "rounding":
+            return neuron.more_levels if softmax else neuron.finer_levels
+    return "calibrate on more samples"
 
 
 _WHAT = {
@@ -108,16 +124,4 @@ _WHAT = {
     "silent": "are too small for a spike",
     "gap": "fall between levels that lie apart",
     "rounding": "are rounded to the nearest level",
-}
-_ELSEWHERE = {
-    "unseen": "calibrate on more samples",
-    "saturated": "lower --percentile, or raise --m",
-    "silent": "smaller --lambda",
-    "gap": "--levels dense --rule nearest",
-    "rounding": "smaller --lambda",
-}
-_AT_SOFTMAX = _ELSEWHERE | {
-    "saturated": "calibrate on more samples",
-    "silent": "raise --m",
-    "rounding": "raise --m",
 }

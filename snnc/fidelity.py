@@ -168,6 +168,17 @@ class Agreement:
         return self.cosine if measure == "cosine" or decided is None else decided
 
 
+def _require_classes(labels: Array, rows: Array) -> None:
+    """Raises CompileError for labels that scores cannot decide for."""
+    classes = int(np.prod(rows.shape[1:], dtype=np.int64))
+    if rows.dtype.kind == "f" and not ((labels >= 0) & (labels < classes)).all():
+        raise CompileError(
+            f"labels go from {labels.min()} to {labels.max()}, the output has {classes} classes",
+            help=f"count classes from 0 to {classes - 1}, compare another --output, or leave the "
+            "labels out",
+        )
+
+
 class Accuracy:
     """Running share of rows that decide for their label; None without labels or decisions."""
 
@@ -176,11 +187,12 @@ class Accuracy:
         self._samples = 0
 
     def update(self, rows: Array, labels: Array | None) -> None:
-        """Adds a batch; rows [N, ...], labels [N]."""
+        """Adds a batch; rows [N, ...], labels [N]. CompileError for labels of no class."""
         decided = None if labels is None else decisions(rows)
         if decided is None or labels is None or decided.shape[1] != 1 or self._hits is None:
             self._hits = None
             return
+        _require_classes(labels, rows)
         self._samples += len(rows)
         self._hits += int(np.count_nonzero(decided[:, 0] == labels))
 

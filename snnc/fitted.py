@@ -12,9 +12,19 @@ from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.passes.fit_thresholds import fitting
 from snnc.passes.fold_time import require_foldable
 from snnc.passes.site_neurons import SiteNeurons
-from snnc.passes.threshold_rules import ThresholdRule, threshold_rule
+from snnc.passes.threshold_rules import PERCENTILE, ThresholdRule, threshold_rule
 from snnc.pipeline import Watcher, run_passes
 from snnc.reservoir import Reservoir
+
+
+def rule_for(
+    network: CalibratedNetwork,
+    neuron: NeuronModel,
+    rule: ThresholdRule | str | None = None,
+    synapses: Synapses = "float",
+) -> ThresholdRule:
+    """The rule asked for, or that of the neuron model where this calibration allows it."""
+    return threshold_rule(rule, neuron, synapses, network.calibration.mask_input is not None)
 
 
 def fitted(
@@ -22,7 +32,7 @@ def fitted(
     neuron: NeuronModel,
     rule: ThresholdRule | str | None = None,
     *,
-    percentile: float = 1.0,
+    percentile: float = PERCENTILE,
     polarity: Polarity = "separate",
     synapses: Synapses = "float",
     timesteps: int = 1,
@@ -35,8 +45,7 @@ def fitted(
     rule: None for that of the neuron model. scale: lambda, where it is known already. CompileError
     where several timesteps cannot be folded into the batch.
     """
-    masked = network.calibration.mask_input is not None
-    chosen = threshold_rule(rule, neuron, synapses, masked, percentile)
+    chosen = rule_for(network, neuron, rule, synapses).at(percentile)
     graph = network.graph(chosen.quantile, watch)
     reservoir = network.calibration.reservoir
     if timesteps > 1:

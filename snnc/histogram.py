@@ -12,22 +12,21 @@ from snnc.calibrated import CalibratedNetwork, require_calibrated, with_scale
 from snnc.curves import DEFAULT_NEURON
 from snnc.data import Source, samples_of
 from snnc.errors import CompileError
-from snnc.fitted import fitted
+from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.node import Array, Neuron, Role, Site, Statistics
 from snnc.runtime import Session, batch_size
 from snnc.sites import find_site, site_names, steps_at
 from snnc.streams import spike_counts
-from snnc.studies import DEFAULT_RECIPE, Recipe, choose
 
 BINS = 120
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """theta, step: of positive and of negative spikes, in units of the activation; 0 for a branch
-    that never fires.
+    """theta, step: of positive and of negative spikes, in units of the activation, the mean where
+    channels have their own; 0 for a branch that never fires.
 
     edges: of the bins between the extremes seen in calibration; activations: entries of the ANN
     in each bin, the first and the last with all beyond; counts: entries of the spiking network by
@@ -97,7 +96,7 @@ def histogram(
     *,
     neuron: NeuronModel | str = DEFAULT_NEURON,
     scale: float | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Histogram:
     """Streams `data` through both networks and counts what the site called `site` holds.
@@ -115,12 +114,12 @@ def histogram(
             help="name a site that is none: snnc check MODEL",
         )
     samples = samples_of(data, network.ann)
-    if scale is None:
-        scale = choose(network, neuron, percentile, recipe).scale
-    calibrated = fitted(network, neuron, percentile=percentile, polarity=recipe.polarity)
-    snn = with_scale(calibrated, neuron, scale, recipe.polarity)
+    fits = Fits(network, recipe)
+    p = fits.percentile(percentile, [neuron])
+    setting = fits.scaled([Setting(neuron, 1.0, p)], scale)[0]
+    snn = fits.spiking(setting)
     spiking = _neuron_at(snn, place)
-    seen = _statistics(calibrated, place)
+    seen = _statistics(fits.fitted(setting), place)
     edges = _edges(seen)
     tally = np.zeros(BINS, np.int64)
     counts: Counter[int] = Counter()
@@ -138,9 +137,9 @@ def histogram(
         name,
         place.role,
         done,
-        scale,
-        percentile,
-        _theta(seen, place.role, neuron, recipe),
+        setting.scale,
+        p,
+        _theta(fits, setting, place, seen),
         steps_at(snn, spiking),
         tuple(float(edge) for edge in edges),
         tuple(int(n) for n in tally),
@@ -173,13 +172,13 @@ def _edges(seen: Statistics) -> Array:
     )
 
 
-def _theta(
-    seen: Statistics, role: Role, neuron: NeuronModel, recipe: Recipe
-) -> tuple[float, float]:
+def _theta(fits: Fits, setting: Setting, place: Site, seen: Statistics) -> tuple[float, float]:
     """Thresholds: the steps at lambda = 1; at a softmax site the calibrated maximum."""
-    if role == "softmax":
+    if place.role == "softmax":
         return max(seen.maximum, 0.0), 0.0
-    return neuron.steps_of(seen, 1.0, recipe.polarity)
+    calibrated, polarity = fits.fitted(setting), fits.recipe.polarity
+    whole = with_scale(calibrated, setting.neuron, 1.0, polarity)
+    return steps_at(whole, _neuron_at(whole, place))
 
 
 def _signed_counts(snn: Graph, neuron: Neuron, output: Array) -> dict[int, int]:

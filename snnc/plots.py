@@ -65,6 +65,10 @@ Drawable: TypeAlias = Study | Comparison | Histogram
 
 def plot(result: Drawable, path: str | Path) -> None:
     """Draws a study, a comparison or a histogram into `path` (.png, .svg, .pdf), whole."""
+    if not isinstance(result, Study | Comparison | Histogram):
+        raise CompileError(
+            f"there is no picture of {result!r}", help="pass what snnc.lambda_curve returns, say"
+        )
     path = Path(path)
     require_format(path)
     from matplotlib import style

@@ -11,6 +11,7 @@ from snnc.drives import classify, shaped_values
 from snnc.energy import Energy, Layer, estimate
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
+from snnc.ir.neuron_spec import NeuronSpec
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.ops import multiplied
 from snnc.ir.text import format_node, format_type
@@ -106,12 +107,15 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
 
 
 def _estimated(graph: Graph) -> list[tuple[Layer | None, float | None]]:
-    """Every layer's operations and its percentage of the energy; None where no shape suits."""
+    """Every layer's operations and its percentage of the energy; None where no shape suits, and
+    for the energy where activity was not measured."""
     try:
         shapes, _ = nominal_shapes(graph, shaped_values(graph))
     except CompileError:
         return [(None, None) for _ in classify(graph)]
     energy = estimate(graph, shapes)
+    if any(neuron.activity is None for neuron in graph.neurons):
+        return [(x, None) for x in energy.layers]
     total = sum(energy.picojoule(layer) for layer in energy.layers) or 1.0
     return [(x, round(100 * energy.picojoule(x) / total, 2)) for x in energy.layers]
 
@@ -133,7 +137,7 @@ def _neuron_cells(graph: Graph, neuron: Neuron | None) -> list[object]:
     activity: Activity | None = neuron.activity
     return [
         _shape(graph, neuron.outputs[0]),
-        neuron.model.name,
+        str(NeuronSpec(neuron.model)),
         *steps,
         activity.spikes if activity else None,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,26 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
-    """onnxruntime's own words, on one line, under a message of ours."""
+WORDS = 160
+"""How much of onnxruntime's reason is shown, in characters."""
+
+
+def words_of(error: Exception) -> str:
+    """onnxruntime's reason on one line, and the innermost node that it names; neither the code of
+    the error nor where in its own sources it arose."""
     words = " ".join(str(error).split())
+    words = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", words)
+    nodes = re.findall(r"running (\w+) node\. Name:'([^']*)'", words)
+    reason = words.rsplit("Status Message: ", 1)[-1]
+    reason = re.sub(r"/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? ?", "", reason)
+    shown = reason if len(reason) <= WORDS else f"{reason[:WORDS]}…"
+    return f"{nodes[-1][0]} '{nodes[-1][1]}': {shown}" if nodes else shown
+
+
+def runtime_error(message: str, graph: Graph, error: Exception) -> CompileError:
+    """What onnxruntime says, under a message of ours."""
     return CompileError(
-        f"{message}: {words}",
+        f"{message}: {words_of(error)}",
         at=graph.source or None,
         help="a network must run in onnxruntime on the CPU: try the model itself there, pass real "
         "samples in place of random ones, or export it in float32",
@@ -148,9 +164,9 @@ def session(path: str | Path, *, threads: int | None = None, kernels: bool = Tru
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _ORT_ERRORS as error:
-        words = " ".join(str(error).split())
         raise CompileError(
-            f"onnxruntime cannot load '{path}': {words}", help="pass a file that snnc compile wrote"
+            f"onnxruntime cannot load '{path}': {words_of(error)}",
+            help="pass a file that snnc compile wrote",
         ) from None
 
 

@@ -75,6 +75,7 @@ def diagnose(
             at_output.relative**2 / total,
             own.entries,
             own.blame,
+            pairing.neurons[site.outputs[0]].model,
         )
         for site, own, at_output in found
     ]

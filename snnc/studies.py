@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnc.calibrated import CalibratedNetwork, with_scale
+from snnc.calibrated import CalibratedNetwork
 from snnc.data import Source, samples_of
-from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import Evaluation, evaluate_each
-from snnc.fidelity import primary_output
-from snnc.fitted import fitted
+from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
+from snnc.ir.neuron import NeuronModel
 from snnc.ir.neuron_spec import NeuronSpec
-from snnc.passes.threshold_rules import threshold_rule
-from snnc.search.grid import Choice, choose_scale, require_fidelity
 
-ProgressOf = Callable[[str, int, int | None], None]
-
-
-def unwatched(phase: str, done: int, total: int | None) -> None:
-    """No progress display."""
+__all__ = ["DEFAULT_RECIPE", "Recipe", "Setting"]
 
 
 @dataclass(frozen=True)
@@ -107,88 +99,13 @@ class Study:
         }
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A spiking network to measure; the fields of Point."""
-
-    neuron: NeuronModel
-    scale: float
-    percentile: float
-    reached: bool | None = None
-    timesteps: int = 1
-    series: str = ""
-    at: int = 1
-
-    @property
-    def spec(self) -> NeuronSpec:
-        return NeuronSpec(self.neuron, self.timesteps)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the networks of a study have in common.
-
-    fidelity: agreement on the calibration samples that a chosen lambda keeps (as in `compile`);
-    output: the one compared; None: the float output computed last.
-    """
-
-    polarity: Polarity = "separate"
-    fidelity: float = 0.98
-    output: str | None = None
-    pj_ac: float = PJ_AC
-    pj_mac: float = PJ_MAC
-    progress: ProgressOf = unwatched
-
-
-DEFAULT_RECIPE = Recipe()
-
-
-def scaled(
-    network: CalibratedNetwork, trials: Sequence[Setting], scale: float | None, recipe: Recipe
-) -> list[Setting]:
-    """The trials at the given lambda, or each at the one that `compile` would choose."""
-    if scale is not None:
-        return [replace(trial, scale=scale) for trial in trials]
-    found = []
-    for done, trial in enumerate(trials):
-        choice = choose(network, trial.neuron, trial.percentile, recipe, trial.timesteps)
-        found.append(replace(trial, scale=choice.scale, reached=choice.reached))
-        recipe.progress("choosing lambda", done + 1, len(trials))
-    return found
-
-
-def choose(
-    network: CalibratedNetwork,
-    neuron: NeuronModel,
-    percentile: float,
-    recipe: Recipe,
-    timesteps: int = 1,
-) -> Choice:
-    """The lambda that `compile` would take, from the calibration samples, for this neuron."""
-    require_fidelity(recipe.fidelity)
-    graph = fitted(
-        network, neuron, percentile=percentile, polarity=recipe.polarity, timesteps=timesteps
-    )
-    return choose_scale(
-        network.ann,
-        graph,
-        neuron,
-        network.samples,
-        primary_output(network.ann, recipe.output),
-        recipe.fidelity,
-        recipe.polarity,
-        timesteps=timesteps,
-    )
-
-
-def measured(
-    network: CalibratedNetwork, data: Source, trials: Sequence[Setting], recipe: Recipe
-) -> tuple[Point, ...]:
+def measured(fits: Fits, data: Source, trials: Sequence[Setting]) -> tuple[Point, ...]:
     """Every trial beside the ANN, in one pass over the data."""
-    graphs = _spiking_graphs(network, trials, recipe)
-    samples = samples_of(data, network.ann)
+    recipe, ann = fits.recipe, fits.network.ann
+    graphs = [fits.spiking(trial) for trial in trials]
+    samples = samples_of(data, ann)
     results = evaluate_each(
-        network.ann,
+        ann,
         graphs,
         samples,
         recipe.output,
@@ -202,32 +119,13 @@ def measured(
     )
 
 
+def scaled(
+    network: CalibratedNetwork, trials: Sequence[Setting], scale: float | None, recipe: Recipe
+) -> list[Setting]:
+    """The trials at the given lambda, or each at the one that `compile` would choose."""
+    return Fits(network, recipe).scaled(trials, scale)
+
+
 def spiking_graph(network: CalibratedNetwork, trial: Setting, recipe: Recipe) -> Graph:
     """The spiking network of one setting."""
-    return _spiking_graphs(network, [trial], recipe)[0]
-
-
-def _spiking_graphs(
-    network: CalibratedNetwork, trials: Sequence[Setting], recipe: Recipe
-) -> list[Graph]:
-    """Those whose thresholds are fitted alike share their constants, so that they can share a
-    session."""
-    fits: dict[tuple[Any, ...], Graph] = {}
-    graphs = []
-    for t in trials:
-        scale = t.scale if t.reached is None else 1.0  # as `compile`, which fits before it chooses
-        rule = threshold_rule(None, t.neuron, percentile=t.percentile)
-        plain = not rule.needs_neuron and t.timesteps == 1
-        key = rule, *(() if plain else (t.neuron, t.timesteps, scale))
-        if key not in fits:
-            fits[key] = fitted(
-                network,
-                t.neuron,
-                percentile=t.percentile,
-                polarity=recipe.polarity,
-                timesteps=t.timesteps,
-                scale=scale,
-            )
-        graph = fits[key]
-        graphs.append(with_scale(graph, t.neuron, t.scale, recipe.polarity, timesteps=t.timesteps))
-    return graphs
+    return Fits(network, recipe).spiking(trial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 from snnc.calibrated import CalibratedNetwork
@@ -12,9 +13,10 @@ from snnc.calibrating import Watch, calibrate
 from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError, unknown_name
 from snnc.fidelity import primary_output
-from snnc.fitted import fitted
+from snnc.fitted import fitted, rule_for
 from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
 from snnc.ir.text import format_graph
+from snnc.passes.threshold_rules import ThresholdRule, percentile_of
 from snnc.prepare import Model
 from snnc.search.objective import Metric, Objective
 from snnc.search.outcome import Trial, best_of, front_of
@@ -77,8 +79,9 @@ def tune(
     scale_range: tuple[float, float] = RANGE,
     tolerance: float = 0.0,
     subsample: float | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     polarity: Polarity = "separate",
+    threshold_rule: ThresholdRule | str | None = None,
     output: str | None = None,
     storage: str | None = None,
     study: str | None = None,
@@ -93,7 +96,8 @@ def tune(
     default top-1 accuracy, without labels the agreement with the trained network. objective:
     'pareto' weighs the energy (eq. 43, spikes) against it. trials: of the study in all, whoever
     made them. tolerance: how far below the best metric a cheaper lambda may lie. subsample: a
-    share of the data, or a number of samples. storage, study: an optuna storage URL (or
+    share of the data, or a number of samples. percentile, threshold_rule: as of snnc.compile.
+    storage, study: an optuna storage URL (or
     journal:FILE) and a name in it, which another call may resume or share. told: of every trial
     of this call. Raises CompileError.
     """
@@ -109,11 +113,21 @@ def tune(
     output = primary_output(network.ann, output)
     samples = split_of(samples_of(data, network.ann), subsample, seed)
     metered = objective == "pareto"
-    calibrated = fitted(network, neuron, percentile=percentile, polarity=polarity)
+    rule = rule_for(network, neuron, threshold_rule)
+    percentile = percentile_of(percentile, [rule])
+    calibrated = fitted(
+        network,
+        neuron,
+        rule,
+        percentile=percentile,
+        polarity=polarity,
+        progress=partial(watch.progress, "fitting thresholds"),
+    )
     scaled = Scaled(calibrated, neuron, polarity, metered=metered)
     worth = Objective(network.ann, scaled, samples, output, metric, metered=metered)
     identity = {
         "neuron": f"{neuron.name} {neuron.plain_parameters}",
+        "threshold rule": rule.name,
         "percentile": str(float(percentile)),
         "polarity": polarity,
         "output": output,

@@ -20,7 +20,7 @@ ROWS = [
     ["identity", "statistics", "calibrated", "fitted"],
     ["fidelity", "energy", "integer_energy", "rows"],
     ["evaluation", "search", "sites", "diagnosis", "latency"],
-    ["site_errors", "studies"],
+    ["site_errors", "fits", "studies"],
     ["curves", "comparison", "equivalence"],
     ["histogram"],
     ["coverage", "report", "plots", "integer_synapses"],

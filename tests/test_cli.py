@@ -75,6 +75,42 @@ def test_integer_synapses(inside: Path) -> None:
     assert plain["polarity"] == "separate"
 
 
+def test_compile_says_what_was_decided(inside: Path) -> None:
+    report = document(compile_mlp("-o", "out.onnx", "--json"))
+    rule = ("threshold_rule", "percentile", "timesteps")
+    assert [report[key] for key in rule] == ["tensor-percentile", 1.0, 1]
+    assert [n["neuron"] for n in report["site_neurons"]] == ["sfn", "sfn"]
+    words = ("-o", "out.onnx", "--neuron", "if", "--timesteps", "2", "--lambda", "1")
+    report = document(compile_mlp(*words, "--json"))
+    assert [report[key] for key in rule] == ["channel-mse", None, 2]
+    shown = [line.split() for line in compile_mlp(*words).stdout.splitlines()]
+    assert ["thresholds", "channel-mse"] in shown and ["timesteps", "2"] in shown
+
+
+def test_bounds_that_sites_have_of_their_own_are_shown(inside: Path) -> None:
+    words = ("-o", "out.onnx", "--neuron", "aif", "--lambda", "1")
+    found = [n["neuron"] for n in document(compile_mlp(*words, "--json"))["site_neurons"]]
+    assert all(":n_min=0" in neuron for neuron in found)
+    assert "aif (L=8, n_min=0, n_max=" in compile_mlp(*words).stdout
+    rows = document(call("inspect", "out.onnx", "--layers", "--json"))["layers"]
+    assert [row["neuron"] for row in rows if row["neuron"]] == found
+
+
+def test_a_percentile_that_no_rule_takes_is_refused_before_any_work(inside: Path) -> None:
+    for verb in ("compile", "tune"):
+        data = () if verb == "compile" else ("--data", MLP_DATA)
+        words = (verb, "mlp.onnx", "--calibration", MLP_DATA, *data, "--neuron", "if")
+        result = call(*words, "--percentile", "2")
+        assert result.exit_code == 1
+        assert result.stderr.endswith(
+            "error: --percentile does not apply to the rule channel-mse\n"
+            "  help: leave it out, or take --threshold-rule tensor-percentile\n"
+        )
+    assert compile_mlp("--neuron", "if", "--percentile", "2").stderr.startswith("error")
+    taken = ("--threshold-rule", "channel-percentile", "--lambda", "0.5")
+    assert compile_mlp("--neuron", "if", "--percentile", "2", *taken).exit_code == 0
+
+
 def test_check_agrees_with_compile(inside: Path) -> None:
     checked = document(call("check", "mlp.onnx", "--json"))
     compiled = document(compile_mlp("-o", "out.onnx", "--json"))
@@ -221,6 +257,18 @@ def test_tune_finds_lambda_and_compiles_with_it(inside: Path) -> None:
     text = call(*TUNE, *kept, "--trials", "8")
     assert "8 of study 'mlp', 1 evaluations" in text.stdout
     assert text.stderr.splitlines() == ["calibrating: 300 done", "searching lambda: 8 done"]
+
+
+def test_tune_takes_a_threshold_rule(inside: Path) -> None:
+    words = (*TUNE, "--neuron", "if", "--trials", "1", "--storage", "journal:s.log", "--study", "s")
+    found = document(call(*words, "--threshold-rule", "kim2020", "--json"))
+    words_of_rule = ("--neuron", "if", "--threshold-rule", "kim2020")
+    compile_mlp("-o", "same.onnx", "--lambda", repr(found["lambda"]), *words_of_rule)
+    again = ("eval", "mlp.onnx", "same.onnx", "--data", str(held_out_path("digits_mlp")), "--json")
+    assert document(call(*again))["snn"]["top1"] == found["value"]
+    other = call(*words)
+    assert other.exit_code == 1 and "made with another threshold rule" in other.stderr
+    assert "fitting thresholds: " in call(*TUNE, "--neuron", "if", "--trials", "1").stderr
 
 
 def test_tune_lists_the_pareto_front(inside: Path) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import snnc
+import snnc.fits
+from snnc.fitted import fitted
 from snnc.integer_energy import bits_for, levels_of
+from snnc.ir.graph import Graph
+from snnc.ir.neuron_spec import NeuronSpec
 from snnc.ir.node import Array
 from snnc.runtime import Session
 from snnc.streams import spike_counts
@@ -119,6 +124,47 @@ def test_no_neuron_takes_over_what_was_fitted_for_another() -> None:
         assert row.point.result.energy.summary() == pytest.approx(wanted.energy.summary())
 
 
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_each_neuron_is_fitted_once_and_shown(
+    scale: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    phases: dict[str, int] = {}
+
+    def counting(network: Any, neuron: snnc.NeuronModel, *words: Any, **options: Any) -> Graph:
+        made.append(str(NeuronSpec(neuron, options["timesteps"])))
+        return fitted(network, neuron, *words, **options)
+
+    monkeypatch.setattr(snnc.fits, "fitted", counting)
+    recipe = snnc.Recipe(progress=lambda phase, done, total: phases.update({phase: done}))
+    specs = ("sfn", "if", "if@2", "sfn:M=6")
+    data, network = few("digits_mlp"), calibrated("digits_mlp")
+    snnc.compare(network, data, neurons=specs, scale=scale, seconds=0.01, recipe=recipe)
+    assert made == ["sfn", "if", "if@2"]  # thresholds of sfn are quantiles, whatever its M
+    assert list(phases)[:2] == ["fitting thresholds of if", "fitting thresholds of if@2"]
+
+
+def test_a_rule_and_a_percentile_for_all_neurons() -> None:
+    recipe = snnc.Recipe(threshold_rule="tensor-percentile")
+    data, network = few("digits_mlp"), calibrated("digits_mlp")
+    found = snnc.compare(
+        network, data, neurons=("if", "aif"), scale=0.5, percentile=5, seconds=0, recipe=recipe
+    )
+    for row in found.rows:
+        spiking = snnc.compile(
+            network,
+            neuron=row.spec.neuron,
+            scale=0.5,
+            percentile=5,
+            threshold_rule="tensor-percentile",
+        )
+        assert row.point is not None
+        assert row.point.result.cosine == pytest.approx(spiking.evaluate(data).cosine, abs=1e-6)
+    with pytest.raises(snnc.CompileError, match=r"the rule channel-mse or pmsm2025\n"):
+        snnc.compare(network, data, neurons=("if", "aif"), percentile=5)
+    snnc.compare(network, data, neurons=("sfn", "if"), scale=0.5, percentile=5, seconds=0)
+
+
 def test_a_neuron_that_refuses_the_network_is_a_row_with_the_reason() -> None:
     data = {key: array[:5] for key, array in few("digits_vit").items()}
     found = snnc.compare(
@@ -166,6 +212,9 @@ def test_the_command_as_table_json_and_picture(inside: Path) -> None:
     assert spiking["time_ratio"] > 0
     picture = (inside / "c.svg").read_text()
     assert picture.startswith("<?xml") and "if@4" in picture
+    dear = document(call(*words, "--json", "--pj-ac", "1.8", "--polarity", "shared"))
+    ratios = [found["rows"][0]["energy"]["ratio_spikes_eq44"] for found in (report, dear)]
+    assert ratios[1] == pytest.approx(2 * ratios[0])
     shown = call(*words).stdout.splitlines()
     assert shown[1].split()[:3] == ["neuron", "T", "lambda"]
     assert shown[3].startswith("ANN")

@@ -13,9 +13,9 @@ import snnc.evaluation
 from snnc.curves import FIRE_FUNCTIONS, PERCENTILES
 from snnc.data import Feeds
 from snnc.evaluation import Evaluation
+from snnc.fits import Recipe
 from snnc.ir.neuron_spec import neuron_spec, spec_at
 from snnc.runtime import Session
-from snnc.studies import Recipe
 from tests.conftest import calibration_path, held_out_path, model_path
 from tests.onnx_models import arrays, model
 
@@ -81,6 +81,14 @@ def test_a_curve_takes_one_session_and_one_run_of_the_ann(
     assert runs[id(spiking)] % len(scales) == 0
     batches = runs[id(spiking)] // len(scales)
     assert runs[id(ann)] == batches + 2  # two to find the axis of the samples
+
+
+def test_neurons_with_bounds_of_their_own_do_not_share_them() -> None:
+    specs = ("aif", "aif:L=2", "aif:n_max=2")
+    study = snnc.timesteps_curve(calibrated(), held_out(), neurons=specs, timesteps=(1,), scale=0.5)
+    for point in study.points:
+        assert_same(point.result, compiled_and_evaluated(neuron=point.neuron, scale=0.5))
+    assert len({point.result.cosine for point in study.points}) == 3
 
 
 def test_percentiles_share_one_calibration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,20 @@ def test_a_percentile_curve_with_and_without_lambda(inside: Path) -> None:
     assert "p (%)" in call(*words[:-1]).stdout
 
 
+def test_studies_take_a_threshold_rule(inside: Path) -> None:
+    rule = ("--neuron", "if", "--threshold-rule", "tensor-percentile")
+    words = (*STUDY, "--percentile-curve", "--percentiles", "0,5", "--lambda", "0.5")
+    points = document(call(*words, *rule, "--json"))["points"]
+    compile_mlp("-o", "out.onnx", *rule, "--percentile", "5", "--lambda", "0.5")
+    wanted = document(call("eval", "mlp.onnx", "out.onnx", "--data", TEST, "--json"))
+    assert points[1]["energy"] == pytest.approx(wanted["energy"])
+    assert points[0]["energy"] != pytest.approx(wanted["energy"])
+    refused = call(*words, "--neuron", "if")
+    assert refused.exit_code == 1
+    assert "--percentile does not apply to the rule channel-mse\n" in refused.stderr
+    assert "take --threshold-rule tensor-percentile" in refused.stderr
+
+
 def test_a_curve_over_timesteps_of_two_neurons(inside: Path) -> None:
     neurons = ("--neuron", "if", "--against", "mtn:N=T@1")
     words = (*STUDY, "--timesteps-curve", "1,4", *neurons, "--lambda", "1", "--plot", "t.svg")

@@ -15,6 +15,7 @@ import pytest
 import snnc
 from snnc.calibrated import with_scale
 from snnc.runtime import Session
+from snnc.sites import steps_at
 from tests.conftest import calibration_path, held_out_path, model_path
 
 
@@ -70,6 +71,16 @@ def test_a_histogram_of_both_signs_and_of_a_softmax() -> None:
     softmax = next(s for s in network.sited.sites if s.role == "softmax")
     found = snnc.histogram(network, data, softmax.inputs[0], scale=0.3)
     assert found.theta[0] == pytest.approx(found.step[0] * snnc.SFN().top)
+
+
+@pytest.mark.parametrize(("neuron", "rule"), [("if", None), ("aif", None), ("sfn", "kim2020")])
+def test_a_histogram_shows_the_thresholds_of_its_rule(neuron: str, rule: str | None) -> None:
+    data, recipe = held_out_path("digits_mlp"), snnc.Recipe(threshold_rule=rule)
+    found = snnc.histogram(calibrated(), data, "Relu1", neuron=neuron, scale=0.5, recipe=recipe)
+    spiking = snnc.compile(calibrated(), neuron=neuron, scale=0.5, threshold_rule=rule).graph
+    assert found.step == steps_at(spiking, spiking.neurons[1])
+    if neuron != "if":  # whose thresholds are fitted anew for every lambda
+        assert found.theta == pytest.approx(np.array(found.step) / 0.5)
 
 
 def test_a_site_is_found_by_the_layer_it_alone_drives() -> None:

@@ -1,5 +1,6 @@
 """Quantised networks: every quantiser becomes a neuron that decides as it does."""
 
+import json
 import logging
 from collections.abc import Iterator
 from functools import cache
@@ -685,6 +686,29 @@ def test_compile_and_eval_without_calibration(inside: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "100.00 %" in result.stdout
     assert "half-even" in call("inspect", "out.onnx").stdout
+    rows = json.loads(call("inspect", "out.onnx", "--layers", "--json").stdout)["layers"]
+    assert {row["energy %"] for row in rows} == {None}  # activity was not measured
+    assert all("rounding=half-even" in row["neuron"] for row in rows if row["neuron"])
+
+
+def test_options_for_neurons_say_that_they_apply_to_none(inside: Path) -> None:
+    words = (
+        "--neuron",
+        "if",
+        "--lambda",
+        "0.5",
+        "--threshold-rule",
+        "kim2020",
+        "--percentile",
+        "2",
+    )
+    result = call("compile", "q.onnx", "-o", "out.onnx", *words)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == (
+        "warning: all neurons are quantisers of the network itself: --neuron, --lambda, "
+        "--percentile, --threshold-rule did nothing\n"
+    )
+    assert call("compile", "q.onnx", "-o", "out.onnx").stderr == ""
 
 
 REFUSED = {
@@ -692,7 +716,7 @@ REFUSED = {
     "calibrate q.onnx --calibration random -o s.npz": "every neuron is a quantiser",
     "tune q.onnx --calibration random --data DATA": "every neuron is a quantiser",
     "compile q.onnx --calibration random --save-statistics s.npz": "every neuron is a quantiser",
-    "compile PLAIN": "one of the two",
+    "compile PLAIN": "one of the two\n  help: pass --calibration F.npz, or --statistics S.npz",
 }
 
 

@@ -236,7 +236,8 @@ def test_an_input_capped_by_an_absorbed_relu6_does_not_saturate() -> None:
     assert not masks["saturated"].any()
 
 
-PLAIN = SiteError("site", "activation", ("fc",), 0.2, 0.2, 0.2, 1.0, dict.fromkeys(CAUSES, 0.1), {})
+TENTHS = dict.fromkeys(CAUSES, 0.1)
+PLAIN = SiteError("site", "activation", ("fc",), 0.2, 0.2, 0.2, 1.0, TENTHS, {}, snnc.SFN())
 
 
 def caused_by(cause: str, **changes: object) -> SiteError:
@@ -261,6 +262,32 @@ def test_advice_follows_the_main_cause(cause: str, role: str, remedy: str) -> No
     assert remedy in advice
     assert "80 % of its error" in advice
     assert "--keep 'fc'" in advice
+
+
+@pytest.mark.parametrize(
+    ("neuron", "saturated", "rounding"),
+    [
+        (snnc.IF(), "raise --timesteps", "raise --timesteps"),
+        (snnc.DualMTN(), "raise N (--neuron dual-mtn:N=...)", "raise N (--neuron dual-mtn:N=...)"),
+        (snnc.AIF(), "raise L (--neuron aif:L=...)", "smaller --lambda"),
+        (snnc.SFN(), "lower --percentile, or raise --m", "smaller --lambda"),
+    ],
+)
+def test_advice_is_of_the_neuron(neuron: snnc.NeuronModel, saturated: str, rounding: str) -> None:
+    for cause, remedy in (("saturated", saturated), ("rounding", rounding)):
+        site = caused_by(cause, neuron=neuron)
+        (advice,) = Diagnosis(10, "y", 0.2, (site,)).advice
+        assert f"of its error: {remedy}; or --keep" in advice
+
+
+def test_advice_to_integrate_and_fire_can_be_followed() -> None:
+    network = snnc.calibrate(model_path("digits_cnn"), calibration=calibration_path("digits_cnn"))
+    data = held_out_path("digits_cnn")
+    found = [snnc.compile(network, neuron="if", scale=1.0, timesteps=t) for t in (1, 4)]
+    diagnosis = snnc.diagnose(network.ann, found[0].graph, data, limit=64)
+    assert "raise --timesteps" in diagnosis.advice[0]
+    one, four = (spiking.evaluate(data).cosine for spiking in found)
+    assert four > one + 0.1
 
 
 def test_advice_goes_only_where_it_pays() -> None:

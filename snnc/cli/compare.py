@@ -10,22 +10,27 @@ import click
 from snnc.calibrating import Watch, calibrate
 from snnc.cli.options import (
     calibration_option,
+    energy_options,
+    percentile_option,
+    polarity_option,
     require_one_of,
     samples_from,
     scale_options,
     site_options,
     statistics_option,
+    threshold_rule_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.comparison import TIMESTEP_MS, Comparison, Row, compare
 from snnc.compile_report import RANDOM_WARNING
 from snnc.energy import PJ_AC
 from snnc.files import require_writable
+from snnc.fits import Recipe
 from snnc.frontend import external_files
+from snnc.ir.neuron import Polarity
 from snnc.ir.neuron_spec import neuron_spec
 from snnc.plots import plot, require_format
 from snnc.report import percent, table
-from snnc.studies import Recipe
 
 
 @click.command("compare")
@@ -46,13 +51,9 @@ from snnc.studies import Recipe
     help="Neurons to compare: NAME[:PARAMETER=VALUE]...[@TIMESTEPS], as in sfn,mtn:N=16,if@32.",
 )
 @scale_options
-@click.option(
-    "--percentile",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Share of activations above the threshold, in percent.",
-)
+@percentile_option
+@threshold_rule_option
+@polarity_option
 @site_options
 @click.option(
     "--output", metavar="NAME", help="Output to compare.  [default: the float output computed last]"
@@ -71,6 +72,7 @@ from snnc.studies import Recipe
     metavar="OUT",
     help="Picture to write (.png, .svg, .pdf).",
 )
+@energy_options
 @json_option
 def compare_command(
     model: Path,
@@ -80,13 +82,17 @@ def compare_command(
     neurons: str,
     scale: float | None,
     fidelity: float,
-    percentile: float,
+    percentile: float | None,
+    threshold_rule: str | None,
+    polarity: Polarity | None,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
     output: str | None,
     seconds: float,
     picture: Path | None,
+    pj_ac: float,
+    pj_mac: float,
     as_json: bool,
 ) -> None:
     """Compare neuron models on MODEL: accuracy, spikes, energy and time, one row for each.
@@ -121,7 +127,15 @@ def compare_command(
             scale=scale,
             percentile=percentile,
             seconds=seconds,
-            recipe=Recipe(fidelity=fidelity, output=output, progress=progress),
+            recipe=Recipe(
+                polarity=polarity or "separate",
+                fidelity=fidelity,
+                output=output,
+                pj_ac=pj_ac,
+                pj_mac=pj_mac,
+                progress=progress,
+                threshold_rule=threshold_rule,
+            ),
         )
     if network.calibration.random:
         click.echo(f"warning: {RANDOM_WARNING}", err=True)

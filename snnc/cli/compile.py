@@ -24,6 +24,7 @@ from snnc.cli.options import (
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
+from snnc.compile_report import CompileReport
 from snnc.compiler import compile
 from snnc.coverage import Coverage
 from snnc.errors import few
@@ -31,7 +32,7 @@ from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
+from snnc.ir.neuron import Polarity, Synapses
 from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
@@ -82,7 +83,7 @@ def compile_command(
     out: Path | None,
     scale: float | None,
     fidelity: float,
-    percentile: float,
+    percentile: float | None,
     m: int | None,
     rule: str | None,
     levels: str | None,
@@ -165,14 +166,14 @@ def compile_command(
     if report.chosen:
         layers = report.sites - report.imported
         rows += [
-            ("neuron", f"{_described(report.neuron, report.polarity)}, {layers} layers"),
+            ("neuron", f"{_described(report)}, {layers} layers"),
             ("lambda", f"{report.scale:.4g} ({found})"),
+            ("thresholds", _rule(report)),
         ]
     if report.imported:
         rows.append(("neuron", f"aif (imported quantisers), {report.imported} layers"))
-    if timesteps > 1:
-        rows.append(("timesteps", str(timesteps)))
     rows += [
+        ("timesteps", str(report.timesteps)),
         *_coverage_rows(report.coverage),
         *_integer_rows(report.integer),
         *_verified_rows(verify),
@@ -181,11 +182,28 @@ def compile_command(
     click.echo(table(["compiled", str(model)], rows))
 
 
-def _described(neuron: NeuronModel, polarity: Polarity) -> str:
-    """The neuron with its parameters; those that bound nothing are left out."""
-    given = {k: v for k, v in neuron.plain_parameters.items() if v is not None}
-    steps = "one step" if neuron.one_threshold else f"{polarity} steps"
-    return f"{neuron.name} ({', '.join(f'{k}={v}' for k, v in given.items())}, {steps})"
+def _described(report: CompileReport) -> str:
+    """The neuron with its parameters, from..to where sites differ; those that bound nothing are
+    left out."""
+    neuron, found = report.neuron, []
+    sites = [model.plain_parameters for _, model in report.neurons]
+    for key in dict.fromkeys(key for given in (neuron.plain_parameters, *sites) for key in given):
+        asked = neuron.plain_parameters.get(key)
+        values = {given.get(key) for given in sites} or {asked}
+        numbers = sorted(v for v in values if isinstance(v, int | float))
+        if numbers:
+            ends = dict.fromkeys((numbers[0], numbers[-1]))
+            found.append(f"{key}={'..'.join(map(str, ends))}")
+        elif asked is not None:
+            found.append(f"{key}={asked}")
+    steps = "one step" if neuron.one_threshold else f"{report.polarity} steps"
+    return f"{neuron.name} ({', '.join(found)}, {steps})"
+
+
+def _rule(report: CompileReport) -> str:
+    """What thresholds were made from."""
+    p = f" (p = {report.percentile:g} %)" if report.rule.takes_percentile else ""
+    return f"{report.rule.name}{p}"
 
 
 @click.command("check")

@@ -10,17 +10,18 @@ import click
 from snnc.cli.modes import COMPARISON, mode_of
 from snnc.cli.options import (
     calibration_option,
+    energy_options,
     neuron_options,
     scale_options,
     site_options,
     statistics_option,
+    threshold_rule_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.cli.studies import numbers, study_command, whole_numbers
 from snnc.curves import PERCENTILES
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis
-from snnc.energy import PJ_AC, PJ_MAC
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate
 from snnc.frontend import load
@@ -93,21 +94,9 @@ from snnc.site_errors import SAMPLES, diagnose
 )
 @scale_options
 @neuron_options
+@threshold_rule_option
 @site_options
-@click.option(
-    "--pj-ac",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
-    default=PJ_AC,
-    show_default=True,
-    help="Energy of an accumulate, pJ.",
-)
-@click.option(
-    "--pj-mac",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
-    default=PJ_MAC,
-    show_default=True,
-    help="Energy of a multiply-accumulate, pJ.",
-)
+@energy_options
 @json_option
 @click.pass_context
 def eval_command(context: click.Context, /, model: Path, data: Path, **options: Any) -> None:

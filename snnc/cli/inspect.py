@@ -65,7 +65,7 @@ def neurons_command(as_json: bool) -> None:
         choices = model.choices()
         parameters = {
             key: {"default": value, "choices": list(choices.get(key, ()))}
-            for key, value in model().plain_parameters.items()
+            for key, value in model.defaults().items()
         }
         doc = (model.__doc__ or "").strip().splitlines()[0]
         listed.append(

@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 _CALIBRATED = frozenset(
-    {"calibration", "statistics", "m", "rule", "polarity", "keep", "encode_input"}
+    {"calibration", "statistics", "m", "rule", "polarity", "keep", "encode_input", "threshold_rule"}
 )
 _STUDY = _CALIBRATED | {"mask_input", "plot", "output", "pj_ac", "pj_mac"}
 
@@ -37,12 +37,14 @@ def mode_of(context: click.Context) -> str:
         flags = ", ".join(given[name] for name in asked)
         raise click.UsageError(f"{flags}: choose one", context)
     mode = asked[0] if asked else COMPARISON
+    fitting = {name: [other for other in MODES if name in MODES[other]] for name in given}
+    unfit = [name for name in given if fitting[name] and name not in MODES[mode]]
+    if unfit:
+        name = min(unfit, key=lambda name: len(fitting[name]))  # it says most about what was meant
+        names = ", ".join(filter(None, (_flag(context, other) for other in fitting[name])))
+        missing = ", which is missing" * (not asked and len(fitting[name]) == 1)
+        raise click.UsageError(f"{given[name]} goes with {names or 'SNN'}{missing}", context)
     _check_networks(context, mode, given.get(mode, ""))
-    for name, flag in given.items():
-        if name not in MODES[mode] and any(name in taken for taken in MODES.values()):
-            fitting = (_flag(context, other) for other in MODES if name in MODES[other])
-            names = ", ".join(filter(None, fitting))
-            raise click.UsageError(f"{flag} goes with {names or 'SNN'}", context)
     if "samples" in given and "per_layer" not in given:
         raise click.UsageError(f"{given['samples']} goes with --per-layer", context)
     return mode

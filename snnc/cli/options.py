@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from snnc.energy import PJ_AC, PJ_MAC
 from snnc.ir.neuron import NeuronModel, parse_neuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.threshold_rules import RULES
@@ -56,6 +57,17 @@ scale_options = together(
         help="Agreement with the network that a chosen lambda keeps.",
     ),
 )
+percentile_option = click.option(
+    "--percentile",
+    type=float,
+    help="Share of activations above the threshold, in percent, where the threshold rule takes "
+    "one.  [default: 1]",
+)
+polarity_option = click.option(
+    "--polarity",
+    type=click.Choice(["separate", "shared"]),
+    help="One step for each sign (the default; not with int8 synapses), or one for both.",
+)
 neuron_options = together(
     click.option(
         "--neuron",
@@ -64,13 +76,7 @@ neuron_options = together(
         metavar="NAME[:PARAMETER=VALUE]...",
         help="Neuron model and its parameters (see: snnc neurons).",
     ),
-    click.option(
-        "--percentile",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Share of activations above the threshold, in percent.",
-    ),
+    percentile_option,
     click.option(
         "--m",
         type=int,
@@ -87,10 +93,22 @@ neuron_options = together(
         type=click.Choice(_CHOICES["levels"]),
         help="Which spike counts of sfn exist.  [default: dense]",
     ),
+    polarity_option,
+)
+energy_options = together(
     click.option(
-        "--polarity",
-        type=click.Choice(["separate", "shared"]),
-        help="One step for each sign (the default; not with int8 synapses), or one for both.",
+        "--pj-ac",
+        type=click.FloatRange(min=0, min_open=True, max=1e6),
+        default=PJ_AC,
+        show_default=True,
+        help="Energy of an accumulate, pJ.",
+    ),
+    click.option(
+        "--pj-mac",
+        type=click.FloatRange(min=0, min_open=True, max=1e6),
+        default=PJ_MAC,
+        show_default=True,
+        help="Energy of a multiply-accumulate, pJ.",
     ),
 )
 threshold_rule_option = click.option(

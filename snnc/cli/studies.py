@@ -15,6 +15,7 @@ from snnc.cli.output import Progress, print_json
 from snnc.compile_report import RANDOM_WARNING
 from snnc.curves import PERCENTILES, ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.files import require_writable
+from snnc.fits import Recipe
 from snnc.frontend import external_files
 from snnc.histogram import Histogram, histogram
 from snnc.ir.neuron import NeuronModel, Polarity, parse_neuron
@@ -26,7 +27,7 @@ from snnc.passes.fold_time import FoldTime
 from snnc.plots import plot, require_format
 from snnc.report import percent, table
 from snnc.search.grid import GRID, require_fidelity
-from snnc.studies import Point, Recipe, Study
+from snnc.studies import Point, Study
 
 _N = TypeVar("_N", int, float)
 
@@ -99,7 +100,8 @@ def _check_numbers(options: dict[str, Any]) -> None:
             AssignThresholds(spec.neuron, tried, _polarity(options))
             FoldTime(spec.timesteps)
     for p in (options["percentile"], *(options["percentiles"] or ())):
-        require_percentile(p)
+        if p is not None:
+            require_percentile(p)
     require_fidelity(options["fidelity"])
 
 
@@ -135,12 +137,13 @@ def _study(
     progress: Progress,
 ) -> Study | Histogram:
     recipe = Recipe(
-        _polarity(options),
-        options["fidelity"],
-        options["output"],
-        options["pj_ac"],
-        options["pj_mac"],
-        progress,
+        polarity=_polarity(options),
+        fidelity=options["fidelity"],
+        output=options["output"],
+        pj_ac=options["pj_ac"],
+        pj_mac=options["pj_mac"],
+        progress=progress,
+        threshold_rule=options["threshold_rule"],
     )
     scale, p = options["scale"], options["percentile"]
     if mode == "timesteps_curve":

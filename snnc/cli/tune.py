@@ -15,6 +15,7 @@ from snnc.cli.options import (
     samples_from,
     site_options,
     statistics_option,
+    threshold_rule_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import compile
@@ -88,6 +89,7 @@ from snnc.tuning import RANGE, Goal, Tuned, tune
     help="Also compile with the lambda found, and write the network.",
 )
 @neuron_options
+@threshold_rule_option
 @site_options
 @click.option("--output", metavar="NAME", help="Output on which the metric is measured.")
 @json_option
@@ -106,11 +108,12 @@ def tune_command(
     study: str | None,
     out: Path | None,
     neuron: str,
-    percentile: float,
+    percentile: float | None,
     m: int | None,
     rule: str | None,
     levels: str | None,
     polarity: Polarity | None,
+    threshold_rule: str | None,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -153,6 +156,7 @@ def tune_command(
                 subsample=subsample,
                 percentile=percentile,
                 polarity=polarity or "separate",
+                threshold_rule=threshold_rule,
                 output=output,
                 storage=storage,
                 study=study,
@@ -170,6 +174,7 @@ def tune_command(
             scale=found.scale,
             percentile=percentile,
             polarity=polarity,
+            threshold_rule=threshold_rule,
             output=output,
         )
         spiking.save(out)

@@ -12,6 +12,7 @@ import numpy as np
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.node import Array, Sides, Statistics
+from snnc.ir.numbers import plain
 
 Polarity: TypeAlias = Literal["separate", "shared"]
 Parameter: TypeAlias = int | float | str
@@ -41,6 +42,9 @@ class NeuronModel(ABC):
     """Whether both signs always have one threshold."""
     threshold_rule: ClassVar[str] = "tensor-percentile"
     """The rule of its thresholds where none is asked for."""
+    more_levels: ClassVar[str] = "raise --timesteps"
+    finer_levels: ClassVar[str] = "smaller --lambda"
+    """What gives it levels beyond the largest one, and closer ones, as users ask for it."""
     dual: ClassVar[bool] = False
     """Whether each sign has a membrane of its own."""
 
@@ -205,6 +209,13 @@ class NeuronModel(ABC):
         return {k: None if v == float("inf") else v for k, v in self.parameters.items()}
 
     @classmethod
+    def defaults(cls) -> dict[str, Parameter | None]:
+        """Every parameter with its default, None for infinity."""
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        found = {f.name: getattr(cls(), f.name) for f in fields}
+        return {k: None if v == float("inf") else v for k, v in found.items()}
+
+    @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:
         """The allowed values of every parameter that is chosen from a list."""
         hints = get_type_hints(cls)
@@ -212,6 +223,8 @@ class NeuronModel(ABC):
         return {f.name: get_args(hints[f.name]) for f in fields if get_args(hints[f.name])}
 
     def _check_choices(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         for name, allowed in self.choices().items():
             if getattr(self, name) not in allowed:
                 raise unknown_name(f"{self.name} {name}", str(getattr(self, name)), allowed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from snnc.errors import CompileError
@@ -41,10 +42,29 @@ def neuron_spec(asked: NeuronModel | str, timesteps: int = 1) -> NeuronSpec:
     return NeuronSpec(parse_neuron(text), int(number) if at else timesteps)
 
 
+def listed(
+    neurons: NeuronModel | str | Iterable[NeuronModel | str],
+) -> list[NeuronModel | str]:
+    """Neurons one by one: of a list, of specs between commas, or one model."""
+    if isinstance(neurons, NeuronModel):
+        return [neurons]
+    if not isinstance(neurons, Iterable):
+        raise CompileError(f"{neurons!r} is no list of neurons", help="pass ('sfn', 'if@32'), say")
+    return [*neurons.split(",")] if isinstance(neurons, str) else list(neurons)
+
+
 def spec_at(asked: NeuronModel | str, timesteps: int) -> NeuronSpec:
     """The spec for one number of timesteps T, where 'T' in it stands for that number.
 
-    'if' runs T timesteps; 'mtn:N=T@1' has T levels and runs one.
+    'if' runs T timesteps; 'mtn:N=T@1' has T levels and runs one. CompileError for timesteps that
+    are the same for every T, as in 'if@4'.
     """
     text = _PLACE.sub(str(timesteps), asked) if isinstance(asked, str) else asked
-    return neuron_spec(text, timesteps)
+    spec = neuron_spec(text, timesteps)
+    if isinstance(asked, str) and text == asked and "@" in asked:
+        raise CompileError(
+            f"'{asked}' is the same network at every number of timesteps",
+            help=f"leave @{spec.timesteps} out, or write T where the number belongs, as in "
+            "mtn:N=T@1",
+        )
+    return spec

@@ -92,6 +92,8 @@ RANDOM = _names(
 AFFINE = _names("Add Sub Mul Div BatchNormalization ai.onnx.ml.Scaler")
 """Operations that are affine in their first activation where the other inputs are constant."""
 
+QUANTISED = "quantised operator: its weights stay as they are"
+
 _WHY = {
     "elementwise product: no neuron on gates": "Mul Div",
     "sum of real activations": "Add Sub Sum Mean",
@@ -133,7 +135,7 @@ _WHY = {
         "QuantizeLinear DequantizeLinear DynamicQuantizeLinear com.microsoft.QuantizeLinear "
         "com.microsoft.DequantizeLinear"
     ),
-    "quantised operator: its weights stay as they are": (
+    QUANTISED: (
         "MatMulInteger ConvInteger QLinearMatMul QLinearConv com.microsoft.MatMulNBits "
         "com.microsoft.DynamicQuantizeMatMul "
         "com.microsoft.MatMulIntegerToFloat com.microsoft.QGemm com.microsoft.QLinearConv "

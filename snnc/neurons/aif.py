@@ -45,6 +45,7 @@ class AIF(UniformNeuron):
     operation = "AugmentedIntegrateFire"
     one_threshold = True
     threshold_rule = "pmsm2025"
+    more_levels = "raise L (--neuron aif:L=...)"
     potential = 0.5
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class AIF(UniformNeuron):
         most = HIGHEST if self.rounding == "half-up" else WIDEST
         self._check_size("L", self.L, most=most)
         self._check_size("n_max", self.n_max, least=0, most=most)
-        if isinstance(self.n_min, bool) or not -most <= self.n_min <= 0:
+        if type(self.n_min) is not int or not -most <= self.n_min <= 0:
             raise CompileError(
                 f"aif: n_min must be an integer from {-most} to 0, not {self.n_min!r}"
             )

@@ -24,6 +24,7 @@ class DualIF(DualNeuron):
     equation: ClassVar[str] = "out = IF(max(x, 0); theta+) - IF(max(-x, 0); theta-)"
     operation = "DualIntegrateFire"
     threshold_rule = "channel-mse"
+    finer_levels = "raise --timesteps"
 
     def __post_init__(self) -> None:
         self._check()

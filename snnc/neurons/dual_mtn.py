@@ -25,6 +25,7 @@ class DualMTN(DualNeuron):
     equation: ClassVar[str] = "out = MTN(max(x, 0); theta+) - MTN(max(-x, 0); theta-)"
     operation = "DualMultiThreshold"
     threshold_rule = "channel-mse"
+    more_levels = finer_levels = "raise N (--neuron dual-mtn:N=...)"
 
     def __post_init__(self) -> None:
         self._check()

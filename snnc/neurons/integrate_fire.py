@@ -27,6 +27,7 @@ class IF(UniformNeuron):
     equation: ClassVar[str] = "h = v + x; out = theta*[h >= theta]; v = h - out"
     operation = "IntegrateFire"
     threshold_rule = "channel-mse"
+    finer_levels = "raise --timesteps"
     signs = ("positive",)
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class MTN(UniformNeuron):
     equation: ClassVar[str] = "out = theta*clip(floor((x + v(0))/theta), 0, N)"
     operation = "MultiThreshold"
     threshold_rule = "channel-mse"
+    more_levels = finer_levels = "raise N (--neuron mtn:N=...)"
     signs = ("positive",)
 
     def __post_init__(self) -> None:

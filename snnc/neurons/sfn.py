@@ -11,6 +11,7 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
 from snnc.ir.node import Array, Sides
+from snnc.ir.numbers import real_number
 from snnc.neurons.bodies import (
     CAPPED,
     CONSTANTS,
@@ -52,13 +53,14 @@ class SFN(NeuronModel):
     limit: int = 0
 
     name: ClassVar[str] = "sfn"
+    more_levels = "raise --m"
     equation: ClassVar[str] = "y = max{y_k : h >= threshold_k}, h = floor(2|x|/step); out = step*y"
 
     def __post_init__(self) -> None:
         self._check_choices()
         if isinstance(self.M, bool) or not isinstance(self.M, int) or not 1 <= self.M <= MAX_M:
             raise CompileError(f"sfn: M must be an integer from 1 to {MAX_M}, not {self.M!r}")
-        if not self.bound > 0:
+        if not real_number(self.bound, "sfn: bound") > 0:
             raise CompileError(f"sfn: bound must be positive, not {self.bound}")
         if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0:
             raise CompileError(f"sfn: limit must be an integer from 0 on, not {self.limit!r}")

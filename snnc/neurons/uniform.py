@@ -9,6 +9,7 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.neuron import ZERO_POINT, NeuronModel
 from snnc.ir.node import Array, Sides
+from snnc.ir.numbers import real_number
 from snnc.neurons.bodies import (
     CAPPED,
     CONSTANTS,
@@ -58,7 +59,8 @@ class UniformNeuron(NeuronModel):
         self._check_choices()
         for name in ("potential", "bound"):
             if name in self.parameters:  # an integer is no attribute of type float
-                object.__setattr__(self, name, float(getattr(self, name)))
+                value = real_number(getattr(self, name), f"{self.name}: {name}")
+                object.__setattr__(self, name, value)
         grains = self.potential * GRAINS
         if not (0 <= self.potential < 1 and grains == int(grains)):
             raise CompileError(

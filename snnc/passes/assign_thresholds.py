@@ -9,6 +9,7 @@ from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Node, Site
+from snnc.ir.numbers import real_number
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class AssignThresholds:
     after: ClassVar[Stage] = Stage.THRESHOLDED
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale <= 1:
+        if not 0 < real_number(self.scale, "lambda") <= 1:
             raise CompileError(
                 f"lambda {self.scale} is out of range", help="choose 0 < lambda <= 1"
             )

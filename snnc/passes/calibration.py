@@ -10,6 +10,7 @@ import numpy as np
 from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
+from snnc.ir.numbers import real_number
 from snnc.passes.masking import Masking
 from snnc.passes.sketch import Accumulator
 from snnc.reservoir import Reservoir
@@ -99,7 +100,7 @@ def observe(
 
 def require_percentile(percentile: float) -> None:
     """Raises CompileError for a share of activations that no pair of quantiles can leave out."""
-    if not 0 <= percentile < 50:
+    if not 0 <= real_number(percentile, "percentile") < 50:
         raise CompileError(
             f"percentile {percentile} is out of range", help="choose 0 <= percentile < 50"
         )

@@ -16,7 +16,7 @@ from snnc.ir.coding import SPIKE_KEEPING, carriers
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
-from snnc.ir.ops import SHAPE_ONLY, activations, has_uncounted_macs, operands
+from snnc.ir.ops import QUANTISED, SHAPE_ONLY, activations, has_uncounted_macs, operands, why_analog
 from snnc.ir.quantizer import Quantizer, quantizer
 
 _HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
@@ -154,6 +154,11 @@ def nothing_to_convert(graph: Graph, keep: tuple[str, ...]) -> CompileError | No
         help = (
             f"layers lie inside {branching.op_type} '{branching.loc.names[0]}': if it depends on "
             "an input that is always the same, fix that: snnc fix MODEL NAME=NUMBER -o OUT.onnx"
+        )
+    elif quantised := sorted({op.op_type for op in ops if why_analog(op.op_type) == QUANTISED}):
+        help = (
+            f"layers of {', '.join(quantised)} stay as they are: export the network as QDQ "
+            "(onnxruntime: quant_format=QuantFormat.QDQ), or as it was before it was quantised"
         )
     elif any(activations(graph, op) for op in ops) and not keep:
         help = "layers that read the raw input are direct-coded; --encode-input encodes it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
@@ -13,6 +13,9 @@ from snnc.passes.calibration import require_percentile
 
 Statistic: TypeAlias = Literal["percentile", "maximum", "mse", "entropy"]
 Per: TypeAlias = Literal["tensor", "channel"]
+
+PERCENTILE = 1.0
+"""p of the thresholds where none is asked for, in percent."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,21 @@ class ThresholdRule:
         return self.needs_samples or self.statistic == "entropy"
 
     @property
+    def takes_percentile(self) -> bool:
+        """Whether the percentile of the compilation is part of it."""
+        return self.statistic == "percentile" and self.percentile is None
+
+    @property
+    def name(self) -> str:
+        """That of RULES, or what it is made of."""
+        own = f"{self.statistic} by {self.per}" + ", biases corrected" * self.correct
+        return next((name for name, rule in RULES.items() if rule == self), own)
+
+    def at(self, percentile: float) -> ThresholdRule:
+        """The same rule; with this percentile, if it has none of its own."""
+        return self if self.percentile is not None else replace(self, percentile=percentile)
+
+    @property
     def quantile(self) -> float:
         """The percentile of the statistics at every site."""
         return 0.0 if self.statistic == "maximum" else self.percentile or 0.0
@@ -92,11 +110,8 @@ def threshold_rule(
     neuron: NeuronModel,
     synapses: Synapses = "float",
     masked: bool = False,
-    percentile: float = 1.0,
 ) -> ThresholdRule:
     """The rule itself, the one of that name, or that of the neuron model where it can be.
-
-    percentile: of a rule that has none of its own.
 
     CompileError for a rule that needs samples where synapses are integers, or padding is masked.
     """
@@ -107,7 +122,7 @@ def threshold_rule(
     if rule is None and (synapses == "int8" or masked) and chosen.needs_samples:
         chosen = RULES["tensor-percentile"]
     if not chosen.needs_samples or (synapses == "float" and not masked):
-        return chosen if chosen.percentile is not None else replace(chosen, percentile=percentile)
+        return chosen
     if masked:
         raise CompileError(
             "thresholds by channel or of least error see padding, too, which a mask cannot hide",
@@ -117,3 +132,20 @@ def threshold_rule(
         "integer synapses need thresholds of whole tensors from quantiles",
         help="take tensor-percentile, diehl2015 or rueckauer2017, or float synapses",
     )
+
+
+def percentile_of(asked: float | None, rules: Iterable[ThresholdRule]) -> float:
+    """p for rules that take one, PERCENTILE where none is asked for.
+
+    CompileError for one out of range, or asked for where none of the rules takes it.
+    """
+    if asked is None:
+        return PERCENTILE
+    require_percentile(asked)
+    names = {rule.name: rule.takes_percentile for rule in rules}
+    if names and not any(names.values()):
+        raise CompileError(
+            f"--percentile does not apply to the rule {' or '.join(names)}",
+            help="leave it out, or take --threshold-rule tensor-percentile",
+        )
+    return asked

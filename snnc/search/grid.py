@@ -13,6 +13,7 @@ from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
+from snnc.ir.numbers import real_number
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
 from snnc.search.scaled import Scaled
@@ -52,7 +53,7 @@ class Choice:
 
 def require_fidelity(fidelity: float) -> None:
     """Raises CompileError for an agreement that cannot be asked for."""
-    if not 0 < fidelity <= 1:
+    if not 0 < real_number(fidelity, "fidelity") <= 1:
         raise CompileError(f"fidelity {fidelity} is out of range", help="choose 0 < fidelity <= 1")
 
 
