@@ -36,12 +36,11 @@ def main() -> None:
                 network, data, timesteps=steps, neuron=neuron, scale=1.0
             )
             for layer in found.layers:
-                theta = layer.largest
                 cells = [
                     *(f"{neuron}@{steps}", layer.name, layer.verdict),
                     *(f"{100 * layer.exact:.2f} %", f"{100 * layer.beyond:.2f} %"),
-                    *(f"{layer.worst / theta:.2f}", f"{layer.error / theta:.4f}"),
-                    *(f"{layer.mean_error / theta:.5f}", f"{layer.bound / theta:.4f}"),
+                    *(f"{layer.worst:.2f}", f"{layer.error:.4f}"),
+                    *(f"{layer.mean_error:.5f}", f"{layer.bound:.4f}"),
                     "yes" if layer.holds else "NO",
                 ]
                 print("| " + " | ".join(cells) + " |", flush=True)

@@ -30,13 +30,13 @@ class LayerEquivalence:
     """A layer of integrate-and-fire neurons and its counterpart on the mean of its own inputs.
 
     theta: of positive and negative spikes, 0 for a sign that never fires; the largest where
-    channels have their own. exact: share of entries
-    (neuron and sample) that meet the premises of Theorem 1; beyond: share of inputs x(t) outside
-    the thresholds, in entries that do not; worst: the one furthest out. error: largest |obar_IF -
-    o_M|; bound: largest of Theorem 3 over entries that are not exact, both in units of the input;
-    limit: the bound that needs no membrane, (2 theta + theta of the other sign) / T, where all
-    |x(t)| <= theta. holds: whether no entry has a larger error than its bound, and none where the
-    premises are met.
+    channels have their own. exact: share of entries (neuron and sample) that meet the premises of
+    Theorem 1; beyond: share of inputs x(t) outside the thresholds, in entries that do not; worst:
+    the one furthest out. error: largest |obar_IF - o_M|; bound: largest of Theorem 3 over entries
+    that are not exact; limit: the bound that needs no membrane, (2 theta + theta of the other sign)
+    / T, where all |x(t)| <= theta. These, and the mean error, are in parts of each neuron's own
+    threshold, the larger of its two. holds: whether no entry has a larger error than its bound, and
+    none where the premises are met.
     """
 
     name: str
@@ -52,11 +52,6 @@ class LayerEquivalence:
     limit: float | None
     ties: int
     holds: bool
-
-    @property
-    def largest(self) -> float:
-        """The larger threshold; 1.0 for a layer that never fires."""
-        return max(self.theta) or 1.0
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -80,11 +75,13 @@ class LayerEquivalence:
 class Equivalence:
     """Every layer of an integrate-and-fire network against its counterpart, from input to output.
 
-    neuron: with its timesteps; scale: its lambda.
+    neuron: with its timesteps; scale: its lambda; reached: whether that keeps the fidelity asked
+    for, None if it was given.
     """
 
     neuron: NeuronSpec
     scale: float
+    reached: bool | None
     samples: int
     layers: tuple[LayerEquivalence, ...]
 
@@ -94,6 +91,7 @@ class Equivalence:
             "neuron": str(self.neuron),
             "timesteps": self.neuron.timesteps,
             "lambda": self.scale,
+            "fidelity_reached": self.reached,
             "samples": self.samples,
             "layers": [layer.summary() for layer in self.layers],
         }
@@ -152,7 +150,9 @@ def verify_equivalence(
                 layer.update(*(values[v] for v in layer.taps))
         done += samples.size_of(feeds)
         recipe.progress("comparing neurons", done, samples.count)
-    return Equivalence(setting.spec, setting.scale, done, tuple(x.result() for x in layers))
+    return Equivalence(
+        setting.spec, setting.scale, setting.reached, done, tuple(x.result() for x in layers)
+    )
 
 
 def _taps(layers: list[_Layer]) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ class _Layer:
         self._cap = float(neuron.model.parameters["bound"])
         self.taps = neuron.inputs[0], neuron.outputs[0]
         self._entries = self._exact = self._beyond = self._ties = 0
-        self._worst = self._error = self._total = self._bound = 0.0
+        self._worst = self._error = self._total = self._bound = self._limit = 0.0
         self._within = self._holds = True
 
     def update(self, x: Array, out: Array) -> None:
@@ -180,26 +180,24 @@ class _Layer:
         positive, negative = (
             np.broadcast_to(t, entries).ravel().astype(np.float64) for t in self._thetas
         )
+        largest = np.maximum(positive, negative)
+        own = np.where(largest > 0, largest, 1.0)
         found: Compared = compare_layer(
-            x.reshape(self._steps, -1),
-            out.reshape(self._steps, -1),
-            Theta(positive, negative, self._potential),
-            self._cap,
+            np.minimum(x, self._cap).reshape(self._steps, -1) / own,
+            out.reshape(self._steps, -1) / own,
+            Theta(positive / own, negative / own, self._potential),
         )
         self._entries += found.exact.size
         self._exact += int(np.count_nonzero(found.exact))
         self._beyond += found.beyond
         self._ties += found.ties
-        self._worst = max(self._worst, found.worst, key=self._excess)
+        self._worst = max(self._worst, found.worst, key=abs)
         self._error = max(self._error, float(found.error.max(initial=0.0)))
         self._total += float(found.error.sum())
         self._bound = max(self._bound, float(found.bound[~found.exact].max(initial=0.0)))
+        self._limit = max(self._limit, float(found.limit[found.within].max(initial=0.0)))
         self._within &= bool((found.exact | found.within).all())
         self._holds &= found.holds
-
-    def _excess(self, x: float) -> float:
-        positive, negative = self._largest
-        return max(x - positive, -negative - x) if x else -np.inf
 
     def result(self) -> LayerEquivalence:
         theta = self._largest
@@ -216,7 +214,7 @@ class _Layer:
             self._error,
             self._total / entries,
             self._bound,
-            (2 * max(theta) + min(theta)) / self._steps if self._within else None,
+            self._limit if self._within else None,
             self._ties,
             self._holds,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from snnc.calibrated import CalibratedNetwork, with_scale
@@ -49,6 +50,7 @@ def fitted(
     graph = network.graph(chosen.quantile, watch)
     reservoir = network.calibration.reservoir
     if timesteps > 1:
+        _require_unbounded(neuron)
         if not reservoir.seen:
             raise CompileError(
                 "whether timesteps can be folded into the batch is tried out on a sample",
@@ -61,6 +63,15 @@ def fitted(
     fit = fitting(chosen, neuron, reservoir, polarity, timesteps, scale, progress)
     own = (SiteNeurons(neuron, network.calibration),) if chosen.statistic == "entropy" else ()
     return run_passes(graph, (*fit, *own), watch)
+
+
+def _require_unbounded(neuron: NeuronModel) -> None:
+    if neuron.parameters["bound"] != math.inf:
+        raise CompileError(
+            f"{neuron.name}: a bound holds inputs of one timestep; over several it would hold what"
+            " membranes have kept",
+            help="leave bound out, or take one timestep",
+        )
 
 
 def _two(reservoir: Reservoir) -> tuple[Feeds, Feeds]:

@@ -58,13 +58,13 @@ class Compared:
         return not exceeds.any() and not self.error[self.exact].any()
 
 
-def compare_layer(x: Array, out: Array, theta: Theta, cap: float = np.inf) -> Compared:
-    """Inputs and outputs over time, [T, ...] each. cap: what inputs above count as.
+def compare_layer(x: Array, out: Array, theta: Theta) -> Compared:
+    """Inputs and outputs over time, [T, ...] each.
 
     Neurons of one membrane, which have no negative threshold, and those of one for each sign.
     """
     steps = len(x)
-    x = np.minimum(np.asarray(x, np.float64).reshape(steps, -1), cap)
+    x = np.asarray(x, np.float64).reshape(steps, -1)
     emitted = np.asarray(out, np.float64).reshape(steps, -1).mean(axis=0)
     high, low, mean = x.max(axis=0), x.min(axis=0), x.mean(axis=0)
     exact = (low >= 0) & (high <= theta.positive) | (low >= -theta.negative) & (high <= 0)

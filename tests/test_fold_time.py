@@ -468,6 +468,12 @@ def test_integer_synapses_over_timesteps_are_refused(cnn: CalibratedNetwork) -> 
         snnc.compile(cnn, synapses="int8", timesteps=2)
 
 
+def test_a_bound_over_timesteps_is_refused(cnn: CalibratedNetwork) -> None:
+    with pytest.raises(snnc.CompileError, match="if: a bound holds inputs of one timestep"):
+        snnc.compile(cnn, neuron="if:bound=0.3", scale=1.0, timesteps=4)
+    snnc.compile(cnn, neuron="if:bound=0.3", scale=1.0)
+
+
 def test_neurons_of_one_sign_refuse_signed_activations(vit: CalibratedNetwork) -> None:
     with pytest.raises(snnc.CompileError, match="fires for positive inputs only") as caught:
         snnc.compile(vit, neuron="if", scale=1.0, timesteps=2)
