@@ -93,7 +93,7 @@ def timesteps_curve(
     """
     require_calibrated(network)
     times = _values(timesteps, "number of timesteps")
-    series = (_over_time(neuron, times) for neuron in _values(listed(neurons), "neuron"))
+    series = (_over_time(neuron, times) for neuron in _some(listed(neurons), "neuron"))
     settings, fits = list(chain.from_iterable(series)), Fits(network, recipe)
     p = fits.percentile(percentile, [setting.neuron for setting in settings])
     trials = fits.scaled([replace(setting, percentile=p) for setting in settings], scale)
@@ -135,7 +135,10 @@ def _values(values: Iterable[_Value], what: str) -> list[_Value]:
         raise CompileError(
             f"a curve goes over a list, not over {values!r}", help=f"pass ({values!r},)"
         )
-    found = list(dict.fromkeys(map(plain, values)))
+    return _some(list(dict.fromkeys(map(plain, values))), what)
+
+
+def _some(found: list[_Value], what: str) -> list[_Value]:
     if not found:
         raise CompileError(f"a curve needs at least one {what}")
     return found

@@ -83,7 +83,8 @@ class Fits:
         scale = trial.scale if trial.reached is None else 1.0  # `compile` fits before it chooses
         key: tuple[Any, ...] = (rule,)
         if rule.needs_neuron or trial.timesteps > 1:
-            key = rule, trial.neuron, trial.timesteps, scale if rule.statistic == "mse" else 1.0
+            # written, as bounds that are left to a site equal those that are not
+            key = rule, str(trial.spec), scale if rule.statistic == "mse" else 1.0
         if key not in self._made:
             self._made[key] = fitted(
                 self.network,

@@ -19,7 +19,7 @@ from snnc.ir.node import Array
 from snnc.runtime import Session
 from snnc.streams import spike_counts
 from tests.conftest import calibration_path, held_out_path, model_path
-from tests.test_cli import GOLDEN, call, document, inside
+from tests.test_cli import GOLDEN, call, compile_mlp, document, inside
 
 __all__ = ["inside"]
 
@@ -114,10 +114,13 @@ def test_levels_count_both_signs_and_every_timestep() -> None:
 
 def test_no_neuron_takes_over_what_was_fitted_for_another() -> None:
     """Bounds by entropy are of one model: whatever stands beside it, a row is what it is alone."""
-    neurons, data = ("aif:L=4", "sfn", "aif"), few("digits_mlp")
+    neurons: tuple[Any, ...] = ("aif:L=4", "sfn", "aif", "aif:n_min=-8:n_max=8", snnc.AIF())
+    data = few("digits_mlp")
     found = snnc.compare(calibrated("digits_mlp"), data, neurons=neurons, scale=0.5, seconds=0)
-    for row in found.rows:
-        network = snnc.compile(calibrated("digits_mlp"), neuron=row.spec.neuron, scale=0.5)
+    written = ["aif:L=4", "sfn", "aif", "aif:n_min=-8:n_max=8", "aif"]
+    assert [str(row.spec) for row in found.rows] == written
+    for row, neuron in zip(found.rows, neurons, strict=True):
+        network = snnc.compile(calibrated("digits_mlp"), neuron=neuron, scale=0.5)
         wanted = network.evaluate(data)
         assert row.point is not None
         assert row.point.result.cosine == pytest.approx(wanted.cosine, abs=1e-6)
@@ -220,6 +223,18 @@ def test_the_command_as_table_json_and_picture(inside: Path) -> None:
     assert shown[3].startswith("ANN")
     assert shown[6].split()[:3] == ["if", "4", "0.5"]
     assert shown[7].startswith("  5 levels as int4")
+
+
+def test_the_command_leaves_bounds_to_the_sites(inside: Path) -> None:
+    """Written out, they would be bounds that were asked for."""
+    words = (*WORDS, "--neurons", "aif:L=4", "--lambda", "1", "--seconds", "0")
+    (row,) = document(call(*words, "--json"))["rows"]
+    call(
+        "compile", "mlp.onnx", "--calibration", CALIBRATION, "--neuron", "aif:L=4", "--lambda", "1"
+    )
+    wanted = document(call("eval", "mlp.onnx", "mlp.snn.onnx", "--data", TEST, "--json"))
+    assert row["neuron"] == "aif:L=4"
+    assert row["energy"] == pytest.approx(wanted["energy"])
 
 
 def test_the_command_lists_refusals(inside: Path) -> None:

@@ -105,7 +105,8 @@ def compare_command(
       snnc compare model.onnx --data test.npz --calibration samples.npz --neurons sfn,mtn,if@32,aif
     """
     require_one_of(calibration, statistics)
-    specs = [neuron_spec(text) for text in neurons.split(",")]
+    for text in neurons.split(","):
+        neuron_spec(text)  # refuses before any work
     if picture is not None:
         require_format(picture)
         seen = Path(calibration or str(statistics))
@@ -123,7 +124,7 @@ def compare_command(
         found = compare(
             network,
             data,
-            neurons=[str(spec) for spec in specs],
+            neurons=neurons,
             scale=scale,
             percentile=percentile,
             seconds=seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,15 @@ def neurons_command(as_json: bool) -> None:
     """
     listed: list[dict[str, Any]] = []
     for name, model in neuron_models().items():
-        choices = model.choices()
-        parameters = {
-            key: {"default": value, "choices": list(choices.get(key, ()))}
-            for key, value in model.defaults().items()
-        }
+        choices, usual = model.choices(), model()
+        parameters = {}
+        for field in dataclasses.fields(usual):  # type: ignore[arg-type]
+            value = getattr(usual, field.name)
+            default = None if value == float("inf") else value
+            parameters[field.name] = {
+                "default": default,
+                "choices": list(choices.get(field.name, ())),
+            }
         doc = (model.__doc__ or "").strip().splitlines()[0]
         listed.append(
             {"name": name, "equation": model.equation, "about": doc, "parameters": parameters}

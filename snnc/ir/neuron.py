@@ -208,12 +208,11 @@ class NeuronModel(ABC):
         """The parameters as JSON can hold them: None for infinity (no bound)."""
         return {k: None if v == float("inf") else v for k, v in self.parameters.items()}
 
-    @classmethod
-    def defaults(cls) -> dict[str, Parameter | None]:
-        """Every parameter with its default, None for infinity."""
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        found = {f.name: getattr(cls(), f.name) for f in fields}
-        return {k: None if v == float("inf") else v for k, v in found.items()}
+    @property
+    def given(self) -> dict[str, Parameter]:
+        """The parameters that are not left to the model, as users would write it."""
+        usual = type(self)().parameters
+        return {k: v for k, v in self.parameters.items() if v != usual.get(k)}
 
     @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:

@@ -22,9 +22,8 @@ class NeuronSpec:
 
     def __str__(self) -> str:
         """As users write it, without what is the default."""
-        model, usual = self.neuron, type(self.neuron)().parameters
-        given = (f"{k}={v}" for k, v in model.parameters.items() if v != usual.get(k))
-        text = ":".join([model.name, *given])
+        given = (f"{key}={value}" for key, value in self.neuron.given.items())
+        text = ":".join([self.neuron.name, *given])
         return text if self.timesteps == 1 else f"{text}@{self.timesteps}"
 
 

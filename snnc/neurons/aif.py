@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from snnc.errors import CompileError
+from snnc.ir.neuron import Parameter
 from snnc.ir.node import Array, Sides
 from snnc.neurons.bodies import CAPPED, CONSTANTS, FIRE, sides_of_steps
 from snnc.neurons.entropy import best_bounds, fitted_normal
@@ -63,6 +64,14 @@ class AIF(UniformNeuron):
             )
         if self.n_min == self.n_max:
             raise CompileError("aif: with n_min = n_max = 0 it never fires", help="raise n_max")
+
+    @property
+    def given(self) -> dict[str, Parameter]:
+        """Bounds are left to a site or they are not, whatever they are."""
+        opened: tuple[str, ...] = self._open  # type: ignore[attr-defined]
+        bounds = {"n_min", "n_max"}
+        kept = (super().given.keys() - bounds) | (bounds - {*opened})
+        return {k: v for k, v in self.parameters.items() if k in kept}
 
     @property
     def lowest(self) -> int:
