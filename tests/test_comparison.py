@@ -229,9 +229,7 @@ def test_the_command_leaves_bounds_to_the_sites(inside: Path) -> None:
     """Written out, they would be bounds that were asked for."""
     words = (*WORDS, "--neurons", "aif:L=4", "--lambda", "1", "--seconds", "0")
     (row,) = document(call(*words, "--json"))["rows"]
-    call(
-        "compile", "mlp.onnx", "--calibration", CALIBRATION, "--neuron", "aif:L=4", "--lambda", "1"
-    )
+    compile_mlp("--neuron", "aif:L=4", "--lambda", "1")
     wanted = document(call("eval", "mlp.onnx", "mlp.snn.onnx", "--data", TEST, "--json"))
     assert row["neuron"] == "aif:L=4"
     assert row["energy"] == pytest.approx(wanted["energy"])
