@@ -19,7 +19,7 @@ from snnc.ir.node import Array
 from snnc.runtime import Session
 from snnc.streams import spike_counts
 from tests.conftest import calibration_path, held_out_path, model_path
-from tests.test_cli import GOLDEN, call, document, inside
+from tests.test_cli import GOLDEN, call, compile_mlp, document, inside
 
 __all__ = ["inside"]
 
