@@ -10,6 +10,7 @@ import numpy as np
 from snnc.calibrated import CalibratedNetwork, require_calibrated
 from snnc.data import Source, samples_of
 from snnc.errors import CompileError
+from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.neuron_spec import NeuronSpec
@@ -19,7 +20,6 @@ from snnc.neurons.integrate_fire import IF
 from snnc.passes.fold_time import FoldTime
 from snnc.runtime import Session, batch_groups, batch_size
 from snnc.sites import site_names
-from snnc.studies import DEFAULT_RECIPE, Recipe, Setting, scaled, spiking_graph
 from snnc.theorems import Compared, Theta, compare_layer
 
 Verdict: TypeAlias = Literal["exact", "bounded", "violated"]
@@ -117,7 +117,7 @@ def verify_equivalence(
     timesteps: int,
     neuron: NeuronModel | str = "if",
     scale: float | None = None,
-    percentile: float = 1.0,
+    percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Equivalence:
     """Runs `if` or `dual-if` over T timesteps on `data`, streaming, and checks every layer against
@@ -130,9 +130,10 @@ def verify_equivalence(
     FoldTime(timesteps)
     model = neuron_model(neuron)
     require_integrate_and_fire(model)
-    asked = Setting(model, 1.0, percentile, None, timesteps)
-    setting = scaled(network, [asked], scale, recipe)[0]
-    graph = spiking_graph(network, setting, recipe)
+    fits = Fits(network, recipe)
+    asked = Setting(model, 1.0, fits.percentile(percentile, [model]), None, timesteps)
+    setting = fits.scaled([asked], scale)[0]
+    graph = fits.spiking(setting)
     names = site_names(network.sited)
     layers = [
         _Layer(graph, neuron, names.get(neuron.outputs[0], neuron.loc.names[0]))

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnc.calibrated import CalibratedNetwork
 from snnc.data import Source, samples_of
 from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
-from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel
 from snnc.ir.neuron_spec import NeuronSpec
 
@@ -117,15 +115,3 @@ def measured(fits: Fits, data: Source, trials: Sequence[Setting]) -> tuple[Point
         Point(t.neuron, t.scale, t.percentile, result, t.reached, t.timesteps, t.series, t.at)
         for t, result in zip(trials, results, strict=True)
     )
-
-
-def scaled(
-    network: CalibratedNetwork, trials: Sequence[Setting], scale: float | None, recipe: Recipe
-) -> list[Setting]:
-    """The trials at the given lambda, or each at the one that `compile` would choose."""
-    return Fits(network, recipe).scaled(trials, scale)
-
-
-def spiking_graph(network: CalibratedNetwork, trial: Setting, recipe: Recipe) -> Graph:
-    """The spiking network of one setting."""
-    return Fits(network, recipe).spiking(trial)

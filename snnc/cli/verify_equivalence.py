@@ -8,7 +8,12 @@ from typing import Any
 import click
 
 from snnc.calibrating import Watch, calibrate
-from snnc.cli.options import scale_options, site_options
+from snnc.cli.options import (
+    percentile_option,
+    scale_options,
+    site_options,
+    threshold_rule_option,
+)
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.equivalence import (
     Equivalence,
@@ -16,10 +21,10 @@ from snnc.equivalence import (
     require_integrate_and_fire,
     verify_equivalence,
 )
+from snnc.fits import Recipe
 from snnc.ir.neuron import parse_neuron
 from snnc.passes.fold_time import FoldTime
 from snnc.report import percent, short, table
-from snnc.studies import Recipe
 
 
 @click.command("verify-equivalence")
@@ -40,13 +45,8 @@ from snnc.studies import Recipe
     help="Integrate-and-fire neurons of one membrane, or of one for each sign.",
 )
 @scale_options
-@click.option(
-    "--percentile",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Share of activations above the threshold, in percent.",
-)
+@threshold_rule_option
+@percentile_option
 @site_options
 @json_option
 def verify_equivalence_command(
@@ -56,7 +56,8 @@ def verify_equivalence_command(
     neuron: str,
     scale: float | None,
     fidelity: float,
-    percentile: float,
+    threshold_rule: str | None,
+    percentile: float | None,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -88,7 +89,7 @@ def verify_equivalence_command(
             neuron=asked,
             scale=scale,
             percentile=percentile,
-            recipe=Recipe(fidelity=fidelity, progress=progress),
+            recipe=Recipe(fidelity=fidelity, progress=progress, threshold_rule=threshold_rule),
         )
     if as_json:
         print_json(found.summary())
