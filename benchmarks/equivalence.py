@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import snnc
-from benchmarks.figure3b import first
+from benchmarks.memory_over_time import first
 
 HEAD = [
     *("neuron", "layer", "verdict", "exact", "beyond", "worst x/theta"),

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import snnc
-from benchmarks.figure3b import first
+from benchmarks.memory_over_time import first
 from snnc.cli.studies import study_table
 
 PAPER = snnc.SFN(M=8, rule="eq11", levels="sformer")
