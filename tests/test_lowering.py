@@ -20,6 +20,7 @@ from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.backends.onnx_model import save_onnx
 from snnc.data import samples_of
+from snnc.errors import CompileError
 from snnc.evaluation import measure
 from snnc.frontend import load
 from snnc.ir.composed import Composed, composed
@@ -521,6 +522,34 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
     found = [session.run(feeds)["y"] for session in runs]
     for one in found[1:]:
         np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"timesteps": 0}, {"timesteps": "4"}])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("FloatConvMeanRelu", {}),
+        ("RepeatIntegrateFirePositiveOverTime", {"model": "if"}),
+        ("IntegrateFirePositiveOverTime", {"model": "if"}),
+    ],
+)
+def test_timesteps_that_are_no_number_are_refused(
+    tmp_path: Path, name: str, others: dict[str, str], attributes: dict[str, int | str]
+) -> None:
+    network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
+    weights = arrays(7, w=(3, 3, 1, 1), bias=(3,)) if name.startswith("Float") else {}
+    step = {} if weights else {"step": np.array(1, np.float32)}
+    node = helper.make_node(
+        name, ["x", *weights, *step], ["y"], "odd", domain="ai.snnc", **attributes, **others
+    )
+    network.graph.node[0].CopyFrom(node)
+    network.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, key) for key, array in (weights | step).items()
+    )
+    network.opset_import.append(helper.make_opsetid("ai.snnc", 1))
+    onnx.save(network, tmp_path / "odd.onnx")
+    with pytest.raises(CompileError, match=r"'timesteps' of node 'odd' .* is no positive integer"):
+        snnc.load(tmp_path / "odd.onnx")
 
 
 def test_numbers_without_axes_are_lowered() -> None:

@@ -4,12 +4,14 @@ Spikes, weights and biases are multiples of powers of two, so that every order o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from snnc.ir.node import Array
 from snnc.kernels import using_instruction_set
@@ -86,6 +88,28 @@ def test_any_geometry(instructions: str, case: Case) -> None:
             assert np.array_equal(node.run(), expected(case, node))
 
 
+@st.composite
+def windows(draw: Callable[..., Any]) -> Case:
+    """What goes by windows: 3x3 by one, padded by two at most, on maps of one place and more."""
+    pads = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    least = [max(0, 3 - pads[i] - pads[2 + i]) for i in range(2)]
+    size = [draw(st.sampled_from([n, n + 1, n + 2, n + 3, 15, 16, 17, 33])) for n in least]
+    channels = draw(st.sampled_from([1, 3, 15, 16, 17, 40]))
+    outputs = draw(st.sampled_from([1, 3, 4, 5, 16, 17, 33, 49, 70, 97]))
+    x_shape = (draw(st.sampled_from([1, 2, 17])), *size, channels)
+    return random_case(x_shape, outputs, Geometry((3, 3), (1, 1), (1, 1), pads))
+
+
+@EACH_SET
+@SETTINGS
+@given(case=windows())
+def test_any_window(instructions: str, case: Case) -> None:
+    for share in (0.2, 1.0):
+        node = float_conv(case, share)
+        with using_instruction_set(instructions):
+            assert np.array_equal(node.run(threads=2), expected(case, node))
+
+
 @EACH_SET
 @pytest.mark.parametrize(("x_shape", "outputs", "geometry"), SHAPES)
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
@@ -127,6 +151,8 @@ def test_empty_maps(instructions: str) -> None:
         node = float_conv(case, 0, x=np.zeros((2, 3, 0, 5), np.float32))
         bias = node.inputs["bias"].reshape(-1, 1, 1)
         assert np.array_equal(node.run(), np.broadcast_to(bias, (2, 4, 2, 7)))
+        node = float_conv(case, 0, x=np.zeros((2, 3, 5, 0), np.float32))
+        assert np.array_equal(node.run(), np.broadcast_to(bias, (2, 4, 7, 2)))
 
 
 def behind(node: Node, suffix: str, steps: dict[str, Array], **attributes: Any) -> Array:
@@ -163,6 +189,33 @@ def test_what_follows_over_time(instructions: str, samples: int) -> None:
             found = behind(node, "DualIntegrateFireBothOverTime", steps, timesteps=3, potential=0.5)
             wanted = DualIF().over_time(unfolded, step, steps["negative"])
             assert np.array_equal(found, wanted.reshape(drive.shape))
+
+
+@EACH_SET
+@pytest.mark.parametrize("samples", [2, 17])
+@pytest.mark.parametrize(
+    ("size", "geometry"),
+    [((300,), plain(5, pad=2)), ((9, 8), plain(5, 3, pad=2, stride=2)), ((1, 1), plain(1, 1))],
+)
+def test_steps_of_any_shape_over_time(
+    instructions: str, samples: int, size: tuple[int, ...], geometry: Geometry
+) -> None:
+    """Rows of one step that are longer than a block's least, and shorter; a step for each entry."""
+    case = random_case((3 * samples, *size, 5), 6, geometry)
+    node = float_conv(case, 0.2)
+    with using_instruction_set(instructions):
+        drive = node.run()
+        unfolded = drive.reshape(3, samples, *drive.shape[1:])
+        for shape in ((), (6, *[1] * len(size)), unfolded.shape[2:], unfolded.shape[1:]):
+            step = np.random.default_rng(5).uniform(0.2, 3, shape).astype(np.float32)
+            found = behind(
+                node,
+                "IntegrateFirePositiveOverTime",
+                {"positive": step},
+                timesteps=3,
+                potential=0.5,
+            )
+            assert np.array_equal(found, IF().over_time(unfolded, step).reshape(drive.shape))
 
 
 @pytest.mark.parametrize("suffix", ["Mean", "IntegrateFirePositiveOverTime"])

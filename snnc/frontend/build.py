@@ -140,6 +140,12 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
                 f"node '{node.name}' ({node.op}) is no operation that this version of snnc knows",
                 help="compile the network again",
             )
+        several = made.over_time or made.mean
+        if several and not (isinstance(steps := attrs.get("timesteps"), int) and steps > 0):
+            raise CompileError(
+                f"attribute 'timesteps' of node '{node.name}' ({node.op}) is no positive integer",
+                help="compile the network again",
+            )
         if made.drive or made.count or made.repeated:
             return op
         return make_node(str(attrs.pop("model")), outputs, inputs, loc, attrs)
