@@ -223,7 +223,13 @@ def test_inputs_within_the_thresholds_make_a_layer_bounded() -> None:
     with np.load(CALIBRATION) as loaded:
         images = loaded["input"][:4]
     found = snnc.verify_equivalence(
-        network, images, timesteps=4, neuron="dual-if", scale=1.0, percentile=0.0
+        network,
+        images,
+        timesteps=4,
+        neuron="dual-if",
+        scale=1.0,
+        percentile=0.0,
+        recipe=snnc.Recipe(threshold_rule="tensor-percentile"),
     )
     verdicts = {layer.verdict for layer in found.layers}
     assert {"exact", "violated"} & verdicts
