@@ -15,4 +15,4 @@ if [ $# -eq 0 ]; then set -- tests/test_kernels.py tests/test_native_*.py tests/
 # onnxruntime and python keep memory until they exit: leaks are not what is looked for here
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" \
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-  python -m pytest -p no:cacheprovider "$@"
+  python -m pytest -p no:cacheprovider -n auto "$@"

@@ -534,7 +534,7 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
     ],
 )
 def test_timesteps_that_are_no_number_are_refused(
-    tmp_path: Path, name: str, others: dict[str, str], attributes: dict[str, int | str]
+    tmp_path: Path, name: str, others: dict[str, str], attributes: dict[str, Any]
 ) -> None:
     network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
     weights = arrays(7, w=(3, 3, 1, 1), bias=(3,)) if name.startswith("Float") else {}
