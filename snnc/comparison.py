@@ -10,6 +10,7 @@ from snnc.calibrated import CalibratedNetwork, require_calibrated
 from snnc.data import Source
 from snnc.energy import PJ_AC
 from snnc.errors import CompileError
+from snnc.evaluation import ACTIVITY_SAMPLES, with_activity
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.integer_energy import IntegerNetwork, as_integers
 from snnc.ir.neuron import NeuronModel
@@ -157,8 +158,9 @@ def _row(fits: Fits, setting: Setting, point: Point, seconds: float) -> Row:
     graph, network = fits.spiking(setting), fits.network
     time = None
     if seconds > 0:
-        feeds = next(network.calibration.reservoir.batches(1))
-        time = latency_ratio(network.ann, graph, feeds, seconds)
+        reservoir = network.calibration.reservoir
+        deployed = with_activity(graph, reservoir.samples(ACTIVITY_SAMPLES))
+        time = latency_ratio(network.ann, deployed, next(reservoir.batches(1)), seconds)
     statistics = {s.outputs[0]: s.statistics for s in network.graph(setting.percentile).sites}
     seen = {name: (s.minimum, s.maximum) for name, s in statistics.items() if s is not None}
     return Row(setting.spec, point, as_integers(graph, point.result.energy, seen), time)

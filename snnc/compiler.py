@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +15,14 @@ from snnc.coverage import coverage_of
 from snnc.data import Samples, Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC, Energy
 from snnc.errors import CompileError
-from snnc.evaluation import Evaluation, evaluate, measure, run
+from snnc.evaluation import ACTIVITY_SAMPLES, Evaluation, evaluate, measure, run, with_activity
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.fitted import fitted, rule_for
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
-from snnc.ir.graph import Graph, Replacement
+from snnc.ir.graph import Graph
 from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
-from snnc.ir.node import Activity, Array, Neuron, Node
+from snnc.ir.node import Array
 from snnc.ir.numbers import plain
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.fold_time import FoldTime
@@ -41,9 +40,6 @@ from snnc.search.grid import (
     choose_scale,
     require_fidelity,
 )
-
-ACTIVITY_SAMPLES = 64
-"""Calibration samples on which the activity stored in the artifact is measured."""
 
 
 class SpikingNetwork:
@@ -191,7 +187,7 @@ def compile(
             agreement = reference.agreement(Session(spiking).run)
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
     if reservoir.seen:
-        spiking = _with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
+        spiking = with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
     unused = [] if sited.open_sites else idle_options(requested, given, percentile, threshold_rule)
     warnings = warnings_of(
         spiking, choice, fidelity, network.calibration, requested, neuron, integer
@@ -259,15 +255,3 @@ class _Rounded:
         if self._last is None or self._last[0] != spiking:
             self._last = spiking, run_passes(spiking, (self._quantize,))
         return self._last[1]
-
-
-def _with_activity(graph: Graph, samples: Samples) -> Graph:
-    """Every neuron with its mean activity on `samples`."""
-    activity: dict[str, Activity] = measure(graph, samples).activity()
-
-    def rule(node: Node) -> Replacement | None:
-        if isinstance(node, Neuron) and node.outputs[0] in activity:
-            return Replacement((replace(node, activity=activity[node.outputs[0]]),))
-        return None
-
-    return graph.rewrite(rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from snnc.calibrated import step_constants
@@ -11,12 +11,15 @@ from snnc.data import Samples
 from snnc.energy import PJ_AC, PJ_MAC, Energy, EnergyMeter
 from snnc.errors import CompileError
 from snnc.fidelity import Accuracy, Agreement, primary_output
-from snnc.ir.graph import Graph
-from snnc.ir.node import Array
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Array, Neuron, Node
 from snnc.rows import batches_and_axes, join_batches, rows_of
 from snnc.runtime import Session, batch_size
 
 Progress = Callable[[int], None]
+
+ACTIVITY_SAMPLES = 64
+"""Calibration samples on which the activity stored in the artifact is measured."""
 
 
 def silent(done: int) -> None:
@@ -180,6 +183,18 @@ def measure(graph: Graph, samples: Samples, progress: Progress = silent) -> Ener
         meter.update(session.run(feeds), samples.size_of(feeds))
         progress(meter.samples)
     return meter
+
+
+def with_activity(graph: Graph, samples: Samples) -> Graph:
+    """Every neuron with its mean activity on `samples`."""
+    activity = measure(graph, samples).activity()
+
+    def rule(node: Node) -> Replacement | None:
+        if isinstance(node, Neuron) and node.outputs[0] in activity:
+            return Replacement((replace(node, activity=activity[node.outputs[0]]),))
+        return None
+
+    return graph.rewrite(rule)
 
 
 def _check_pair(ann: Graph, snn: Graph) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import snnc
 import snnc.fits
+from snnc import comparison
 from snnc.fitted import fitted
 from snnc.integer_energy import bits_for, levels_of
 from snnc.ir.graph import Graph
@@ -31,6 +32,23 @@ WORDS = ("compare", "mlp.onnx", "--data", TEST, "--calibration", CALIBRATION)
 @cache
 def calibrated(name: str) -> snnc.CalibratedNetwork:
     return snnc.calibrate(model_path(name), calibration=calibration_path(name))
+
+
+def test_what_is_timed_is_what_compile_deploys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the activity that layers which skip silent inputs are chosen by."""
+    timed: list[Graph] = []
+
+    def noted(_: Graph, spiking: Graph, *__: Any) -> float:
+        timed.append(spiking)
+        return 1.0
+
+    monkeypatch.setattr(comparison, "latency_ratio", noted)
+    snnc.compare(calibrated("digits_mlp"), few("digits_mlp"), neurons="if@4", scale=0.5)
+    network = snnc.compile(
+        model_path("digits_mlp"), calibration=CALIBRATION, neuron="if", timesteps=4, scale=0.5
+    )
+    assert [n.activity for n in timed[0].neurons] == [n.activity for n in network.graph.neurons]
+    assert all(neuron.activity is not None for neuron in timed[0].neurons)
 
 
 @cache
