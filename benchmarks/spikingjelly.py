@@ -1,7 +1,7 @@
 """SpikingJelly's best converter and snnc on one network: accuracy at each T, time at T = 32.
 
 usage: python -m benchmarks.spikingjelly MODEL.onnx --calibration C.npz --test T.npz
-           [--peer-python PATH] [--peer-json F] [--peer-recipes NAME ...] [--neurons if mtn]
+           [--peer-python PATH] [--peer-json F] [--peer-recipes NAME ...] [--neurons NEURON ...]
            [--samples K] [--rounds N] [--seconds S]
 
 PATH is an interpreter with SpikingJelly (benchmarks/spikingjelly_peer.py says which packages). It
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path)
     parser.add_argument("--peer-json", type=Path)
     parser.add_argument("--peer-recipes", nargs="+", default=[])
-    parser.add_argument("--neurons", nargs="+", default=["if", "mtn"])
+    parser.add_argument("--neurons", nargs="+", default=["if"])
     parser.add_argument("--samples", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
