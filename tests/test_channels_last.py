@@ -15,6 +15,7 @@ from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.data import samples_of
 from snnc.evaluation import measure
 from snnc.ir.composed import composed
+from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
 from snnc.kernels import using_instruction_set
@@ -101,6 +102,25 @@ g (float[N,2,30] x) => (float[N,3,28] y, float[N,4,15] z) {
 }"""
 
 
+POOLED = """
+g (float[N,3,13,11] x) => (float[N,4,5,5] y, float[N,4,2,2] z, float[N,4,5,5] t) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w0, b)
+  ra = Relu (a)
+  p = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (ra)
+  c = Conv (p, w1, b)
+  q = MaxPool <kernel_shape = [3, 2], dilations = [1, 1]> (c)
+  rq = Relu (q)
+  y = Conv (rq, w1, b)
+  t = Tanh (q)
+  d = Conv <strides = [2, 2]> (p, w1)
+  rd = Relu (d)
+  h = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (rd)
+  hz = Conv (h, w1)
+  z = MaxPool <kernel_shape = [1, 1]> (hz)
+}"""
+"""Only the first MaxPool is of an integer layer's spikes alone, on a window that kernels know."""
+
+
 @cache
 def network_of(name: str) -> tuple[snnc.SpikingNetwork, dict[str, Array]]:
     text, kernels, shape = NETWORKS[name]
@@ -147,6 +167,7 @@ NETWORKS: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...]]] = {
         },
         (3, 8, 6),
     ),
+    "pooled": (POOLED, {"w0": (4, 3, 3, 3), "b": (4,), "w1": (4, 4, 1, 1)}, (3, 13, 11)),
     "signal": (
         SIGNAL,
         {"w1": (4, 2, 3), "b": (4,), "w2": (4, 4, 3), "w3": (3, 4, 3)},
@@ -223,6 +244,33 @@ def test_what_is_fused() -> None:
     made = [composed(n) for n in graph.nodes if isinstance(n, Op)]
     assert sum(m.add for m in made if m) == 2
     assert sum(m.neuron is not None and bool(m.drive) for m in made if m) >= 3
+
+
+def test_neurons_move_in_front_of_a_pool() -> None:
+    """Its windows then are of bytes, and the Relu in front of it is the neurons' own."""
+    network, feeds = network_of("pooled")
+    graph = lower(network.graph)
+    (pool,) = ops_of(graph, MAX_POOL_COUNTS)
+    assert graph.types[pool.inputs[0]].dtype == graph.types[pool.outputs[0]].dtype == "uint8"
+    assert graph.op(pool.inputs[0], "ai.snnc.SpikeConvSfnDenseNearestPositiveLimitedCount")
+    assert not any(n.outputs[0] == "ra" for n in graph.nodes)
+    assert len(ops_of(graph, "MaxPool")) == 3
+    before, after = (Session(g, taps=pool.outputs, kernels=False) for g in (network.graph, graph))
+    step = next(n for n in network.graph.neurons if n.outputs == pool.outputs).inputs[1]
+    counts = np.moveaxis(after.run(feeds)[pool.outputs[0]], -1, 1)
+    spikes = before.run(feeds)[pool.outputs[0]] / network.graph.consts[step]
+    assert np.mean(counts != np.rint(spikes)) < 1e-3 and counts.max() > 1
+
+
+def test_a_pool_of_what_is_no_count_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    network_of("pooled")[0].save(path)
+    proto = onnx.load(path)
+    (pool,) = (node for node in proto.graph.node if node.op_type == "MaxPoolCounts")
+    pool.input[0] = "x"
+    onnx.save(proto, path)
+    with pytest.raises(snnc.CompileError, match="pools what is no neurons' spike counts"):
+        snnc.load(path)
 
 
 def test_what_lowering_never_writes_is_refused(tmp_path: Path) -> None:

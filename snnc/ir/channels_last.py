@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from snnc.ir.composed import composed
+from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Dim, Neuron, Node, Op, Type
 from snnc.ir.ops import BROADCASTING, POINTWISE
@@ -27,21 +28,23 @@ def channels_first(rank: int) -> Permutation:
     return (0, rank - 1, *range(1, rank - 1))
 
 
-def spike_conv_rank(node: Node) -> int | None:
-    """The number of axes of what a SpikeConv (and what is fused behind it) reads and computes.
+def map_rank(node: Node) -> int | None:
+    """The number of axes of the maps that a node reads and computes channels-last: a SpikeConv with
+    what is fused behind it, MaxPoolCounts.
 
     None for any other node.
     """
-    made = composed(node) if isinstance(node, Op) else None
-    if made is None or made.drive != "SpikeConv" or not isinstance(node, Op):
+    if not isinstance(node, Op):
         return None
-    return len(node.ints("strides", ())) + 2
+    made = composed(node)
+    last = node.op_type == MAX_POOL_COUNTS or (made is not None and made.drive == "SpikeConv")
+    return len(node.ints("strides", ())) + 2 if last else None
 
 
 def maps_read(node: Op) -> tuple[int, ...]:
-    """Positions of the inputs of a SpikeConv that are feature maps."""
+    """Positions of the inputs that are feature maps, of a node that works channels-last."""
     made = composed(node)
-    formal = made.inputs if made is not None else ()
+    formal = made.inputs if made is not None else ("x",)
     return tuple(i for i, name in enumerate(formal) if name in ("x", "addend"))
 
 

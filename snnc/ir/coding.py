@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
 from snnc.ir.node import Coding, Op
 from snnc.ir.ops import SHAPE_ONLY
 from snnc.ir.quantizer import imported
 
-_IN_PLACE = frozenset({"Identity", "Cast", "MaxPool"})
+_IN_PLACE = frozenset({"Identity", "Cast", "MaxPool", MAX_POOL_COUNTS})
 """Operations that leave the axes of their first input as they are; a Pad may add channels."""
 
 SPIKE_KEEPING = SHAPE_ONLY | _IN_PLACE | {"Pad", "DequantizeLinear"}

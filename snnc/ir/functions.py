@@ -215,6 +215,11 @@ _GELU = Function(
         y = Mul (halved, low)""",
 )
 
+_POOL = """planes = Transpose <perm: ints = @channels_first> (x)
+            largest = MaxPool <kernel_shape: ints = @kernel_shape, strides: ints = @strides,
+                               pads: ints = @pads, dilations: ints = @dilations> (planes)
+            y = Transpose <perm: ints = @channels_last> (largest)"""
+
 _WEIGHTS = """whole = Cast <to = 1> (w)
                zero_real = Cast <to = 1> (zero)
                shifted = Sub (whole, zero_real)
@@ -222,10 +227,14 @@ _WEIGHTS = """whole = Cast <to = 1> (w)
 
 FUNCTIONS = {
     "Silu": Function("Silu", ("x",), "s = Sigmoid (x)\n y = Mul (x, s)"),
+    "MaxPoolCounts": Function("MaxPoolCounts", ("x",), _POOL),
     "IntegerWeights": Function("IntegerWeights", ("w", "scale", "zero"), _WEIGHTS),
     **{name: Function(name, ("x",), body) for name, body in BODIES.items()},
 }
 """Operations that are not composed; Silu is an ONNX operation only from opset 24 (Swish)."""
+
+MAX_POOL_COUNTS = f"{DOMAIN}.MaxPoolCounts"
+"""The largest spike count of positive neurons in each window of [B, spatial..., C]."""
 
 INTEGER_WEIGHTS = f"{DOMAIN}.IntegerWeights"
 """DequantizeLinear of constants in an artifact; scale and zero point in broadcast shape."""

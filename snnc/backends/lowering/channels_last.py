@@ -9,22 +9,22 @@ from snnc.ir.channels_last import (
     channels_first,
     channels_last,
     entrywise,
+    map_rank,
     maps_read,
     permuted,
     permuted_type,
-    spike_conv_rank,
 )
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Node, Op, Type
 
 
 def move_channels_last(graph: Graph) -> Graph:
-    """The graph with every SpikeConv, taken as if it were channels-first so far, on
-    [B, spatial..., C], with Transposes where a value is read in the other layout.
+    """The graph with every SpikeConv and MaxPoolCounts, taken as if they were channels-first so
+    far, on [B, spatial..., C], with Transposes where a value is read in the other layout.
 
     Values keep their names in the layout they are computed in, outputs of the graph in their own.
     """
-    if not any(spike_conv_rank(node) for node in graph.nodes):
+    if not any(map_rank(node) for node in graph.nodes):
         return graph
     moved = _Moved(graph)
     for node in graph.nodes:
@@ -48,7 +48,7 @@ class _Moved:
 
     def add(self, node: Node) -> None:
         """Adds one node in the layout that it works in."""
-        rank = spike_conv_rank(node)
+        rank = map_rank(node)
         if rank is not None and isinstance(node, Op):
             self._convolve(node, rank)
         elif self._stays_last(node):

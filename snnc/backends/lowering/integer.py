@@ -18,6 +18,7 @@ from snnc.backends.lowering.counts import (
 )
 from snnc.backends.lowering.drive import Drive
 from snnc.backends.lowering.linear import linear
+from snnc.backends.lowering.pooling import pool_counts
 from snnc.backends.lowering.product import product
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.neuron import ZERO_POINT
@@ -44,7 +45,7 @@ def to_integers(graph: Graph) -> Graph:
             counting[neuron.outputs[0]] = neuron
         drives[drive.result] = drive, neurons
     counted = graph.rewrite(_Rewriting(graph, drives, _moved(graph, counting)))
-    return move_channels_last(counted)
+    return move_channels_last(pool_counts(counted))
 
 
 def float_weights(graph: Graph) -> Graph:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from snnc.frontend.raising.layers import BEFORE, RECOMPILE, Counts, Layer, layers_of
+from snnc.frontend.raising.layers import BEFORE, RECOMPILE, Counts, Layer, geometry_of, layers_of
 from snnc.frontend.raising.layout import move_channels_first
 from snnc.ir.composed import PARTS, Composed, composed, without_neuron
+from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Dim, Loc, Node, Op, real
@@ -42,9 +43,14 @@ class _Raised:
         self.counts: dict[str, Counts] = {}
         self._same: dict[str, str] = {}
         self._made: set[str] = set()
+        pools = (node for node in graph.nodes if isinstance(node, Op))
+        self._pools = {op.inputs[0]: op for op in pools if op.op_type == MAX_POOL_COUNTS}
 
     def add(self, node: Node) -> None:
         """Raises one node."""
+        if isinstance(node, Op) and self._pools.get(node.inputs[0] if node.inputs else "") is node:
+            self._check_pooled(node)
+            return
         read = [v for v in node.inputs if v in self.counts]
         node = replace(node, inputs=tuple(self._same.get(v, v) for v in node.inputs))
         made = composed(node) if isinstance(node, Op) else None
@@ -60,6 +66,14 @@ class _Raised:
                 self._holds(value, self.counts[read[0]])
         else:
             raise self._graph.error("reads spike counts as if they were numbers", node, RECOMPILE)
+
+    def _check_pooled(self, pool: Op) -> None:
+        """Raises CompileError if what fires into a pool was not raised together with it."""
+        if (
+            pool.outputs[0] not in self.counts
+            or self._graph.only_reader(pool.inputs[0]) is not pool
+        ):
+            raise self._graph.error("pools what is no neurons' spike counts", pool, RECOMPILE)
 
     def _number(self, op: Op) -> str:
         """The spikes that a DequantizeLinear makes of counts."""
@@ -94,6 +108,14 @@ class _Raised:
             layers.append(Layer("Add", (BEFORE, named["addend"])))
         if made.activation:
             layers.append(Layer(made.activation, (BEFORE,)))
+        pool = self._pools.get(op.outputs[0]) if made.count and not made.kept else None
+        if pool is not None:
+            pooled = _stored_parts(pool)
+            layers = [*layers, *[Layer("Relu", (BEFORE,))] * (len(pooled) - 1)]
+            layers = [replace(layer, shape=self._shape(op.outputs[0])) for layer in layers]
+            layers.append(Layer("MaxPool", (BEFORE,), geometry_of(pool)))
+            stored = [*stored[:-1], *pooled, *(stored[-1:] or [("", op.loc)])]
+            op = replace(op, outputs=pool.outputs)
         places = self._places(op, stored, len(layers) + (made.neuron is not None))
         value = op.inputs[0]
         for layer, (result, loc) in zip(layers, places, strict=False):

@@ -58,7 +58,7 @@ def layers_of(
     inputs: tuple[str, ...] = names["x"], names["w"]
     biased = bool(bias.any())
     if made.drive.endswith("Conv"):
-        attrs = _geometry(op) | {"kernel_shape": tuple(weights.shape[2:])}
+        attrs = geometry_of(op) | {"kernel_shape": tuple(weights.shape[2:])}
         inputs += (names["bias"],) * biased
         return [Layer("Conv", inputs, attrs, scale, axis=0)]
     shape = graph.types[names["x"]].shape if names["x"] in graph.types else None
@@ -99,7 +99,8 @@ def _product(graph: Graph, op: Op, steps: list[Array], parts: int) -> list[Layer
     return layers
 
 
-def _geometry(op: Op) -> dict[str, Attribute]:
+def geometry_of(op: Op) -> dict[str, Attribute]:
+    """What the attributes of a composed operation say of windows."""
     own = without_neuron(op.attrs)
     return {key: own[key] for key in own if key not in (PARTS, "zero_point", "timesteps")}
 

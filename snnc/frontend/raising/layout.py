@@ -10,23 +10,23 @@ from snnc.ir.channels_last import (
     channels_first,
     channels_last,
     entrywise,
+    map_rank,
     maps_read,
     permuted,
     permuted_type,
-    spike_conv_rank,
 )
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Node, Op, Type
 
 
 def move_channels_first(graph: Graph) -> Graph:
-    """The graph with every SpikeConv as if it read and computed [B, C, spatial...], and without the
-    Transposes between the layouts.
+    """The graph with every SpikeConv and MaxPoolCounts as if it read and computed
+    [B, C, spatial...], and without the Transposes between the layouts.
 
     The inverse of snnc.backends.lowering.channels_last: a SpikeConv, and what is entrywise and
     reads its result, works on axes that are permuted back, whatever the rest of the graph does.
     """
-    if not any(spike_conv_rank(node) for node in graph.nodes):
+    if not any(map_rank(node) for node in graph.nodes):
         return graph
     moved = _Moved(graph)
     for node in graph.nodes:
@@ -72,7 +72,7 @@ class _Moved:
 
     def add(self, node: Node) -> None:
         """Adds one node channels-first."""
-        rank = spike_conv_rank(node)
+        rank = map_rank(node)
         if rank is not None and isinstance(node, Op):
             self._convolve(node, rank)
             return
