@@ -9,12 +9,12 @@ from typing import Any
 
 from benchmarks.speed_kernels import KernelRow
 from benchmarks.speed_timing import Ratio
-from benchmarks.speed_variants import BODIES, FLOAT, INT8, PEER
+from benchmarks.speed_variants import BODIES, ENCODED, FLOAT, INT8, PEER
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 """Lines of docs/speed.md between which the command writes."""
 
-SHOWN = (BODIES, FLOAT, INT8, PEER)
+SHOWN = (BODIES, FLOAT, INT8, ENCODED, PEER)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from snnc.ir.neuron import Synapses
 from snnc.ir.node import Array
 
 ANN, BODIES, FLOAT, INT8, PEER = "ANN", "bodies", "native float", "native int8", "QDQ int8"
+ENCODED = "int8, input too"
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,20 @@ def variants(network: Network, directory: Path) -> list[Variant]:
     spiking, reason = _made(_compile, network, directory / "spiking.onnx", "float")
     found = [Variant(ANN, network.path), Variant(BODIES, spiking, note=reason)]
     found.append(Variant(FLOAT, spiking if library else None, library, reason or missing))
-    int8, reason = None, missing
-    if library:
-        int8, reason = _made(_compile, network, directory / "spiking_int8.onnx", "int8")
-    found.append(Variant(INT8, int8, library, reason))
+    for name, file, options in (
+        (INT8, "spiking_int8.onnx", ("int8",)),
+        (ENCODED, "spiking_int8_encoded.onnx", ("int8", True)),
+    ):
+        int8, reason = None, missing
+        if library:
+            int8, reason = _made(_compile, network, directory / file, *options)
+        found.append(Variant(name, int8, library, reason))
     peer, reason = _made(_quantise, network, directory / "qdq.onnx")
     return [*found, Variant(PEER, peer, note=reason)]
 
 
 def _made(
-    make: Callable[..., None], network: Network, path: Path, *options: str
+    make: Callable[..., None], network: Network, path: Path, *options: str | bool
 ) -> tuple[Path | None, str]:
     """Runs `make(network, path, ...)` elsewhere: the path and '', or None and what went wrong."""
     context = multiprocessing.get_context("spawn")
@@ -59,13 +64,14 @@ def _made(
     return None, f"{type(error).__name__}: {words[:200]}"
 
 
-def _compile(network: Network, path: Path, synapses: Synapses) -> None:
+def _compile(network: Network, path: Path, synapses: Synapses, encode_input: bool = False) -> None:
     spiking = snnc.compile(
         network.path,
         calibration=network.calibration,
         mask_input=network.mask_input,
         scale=network.scale,
         synapses=synapses,
+        encode_input=encode_input,
     )
     spiking.save(path)
 

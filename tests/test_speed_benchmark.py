@@ -17,7 +17,7 @@ from benchmarks.speed_kernels import KernelRow, kernel_rows
 from benchmarks.speed_networks import SOURCES, Network, silent_share
 from benchmarks.speed_report import BEGIN, END, LIMITS, Measured, NetworkRow, write
 from benchmarks.speed_timing import Ratio, bound_run, ratios, session
-from benchmarks.speed_variants import ANN, BODIES, FLOAT, INT8, PEER, variants
+from benchmarks.speed_variants import ANN, BODIES, ENCODED, FLOAT, INT8, PEER, variants
 from snnc.frontend import load
 
 
@@ -59,7 +59,7 @@ def test_a_short_run_is_repeated_and_the_fastest_counts(monkeypatch: pytest.Monk
 def test_forms_of_an_included_network(tmp_path: Path) -> None:
     network = SOURCES["digits_cnn"](tmp_path, None)
     forms = {form.name: form for form in variants(network, tmp_path)}
-    assert list(forms) == [ANN, BODIES, FLOAT, INT8, PEER]
+    assert list(forms) == [ANN, BODIES, FLOAT, INT8, ENCODED, PEER]
     assert all(form.path or form.note for form in forms.values())
     operators = {}
     for name in (BODIES, PEER):
