@@ -525,6 +525,38 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
         np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["Conv (r, w2)", "Gemm (row, w2)"])
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_weights_that_silence_does_not_make_nothing_of(layer: str, weight: float) -> None:
+    """0 times what is no finite number is NaN, also where kernels could leave it out."""
+    text = f"""g (float[1,3,2,2] x) => (y) {{
+        h = Conv (x, w1)
+        r = Relu (h)
+        row = Flatten (r)
+        y = {layer}
+    }}"""
+    shape = (4, 3, 1, 1) if "Conv" in layer else (12, 4)
+    feeds = arrays(8, x=(1, 3, 2, 2))
+    network = snnc.compile(
+        model(text, arrays(7, w1=(3, 3, 1, 1), w2=shape)), calibration=dict(feeds), scale=0.1
+    )
+
+    def active(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    graph = network.graph.rewrite(active)
+    assert drives_of(lower(graph))
+    (name,) = (v for v, array in graph.consts.items() if array.shape == shape)
+    changed = graph.consts[name].copy()
+    changed[0, 0] = weight
+    graph = replace(graph, consts={**graph.consts, name: changed})
+    silent = {"x": np.zeros((1, 3, 2, 2), np.float32)}
+    found, wanted = (Session(g).run(silent)["y"] for g in (lower(graph), graph))
+    assert np.isnan(wanted).any()
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("attributes", [{}, {"timesteps": 0}, {"timesteps": "4"}])
 @pytest.mark.parametrize(
     ("name", "others"),
