@@ -564,6 +564,7 @@ def test_weights_that_silence_does_not_make_nothing_of(layer: str, weight: float
         ("FloatConvMeanRelu", {}),
         ("RepeatIntegrateFirePositiveOverTime", {"model": "if"}),
         ("IntegrateFirePositiveOverTime", {"model": "if"}),
+        *((name, {}) for name in ("RunningMean", "Telescope", "Repeat", "LastTimestep")),
     ],
 )
 def test_timesteps_that_are_no_number_are_refused(
@@ -571,7 +572,7 @@ def test_timesteps_that_are_no_number_are_refused(
 ) -> None:
     network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
     weights = arrays(7, w=(3, 3, 1, 1), bias=(3,)) if name.startswith("Float") else {}
-    step = {} if weights else {"step": np.array(1, np.float32)}
+    step = {"step": np.array(1, np.float32)} if others else {}
     node = helper.make_node(
         name, ["x", *weights, *step], ["y"], "odd", domain="ai.snnc", **attributes, **others
     )
