@@ -586,6 +586,23 @@ def test_timesteps_that_are_no_number_are_refused(
         snnc.load(tmp_path / "odd.onnx")
 
 
+def test_attributes_of_a_neuron_that_is_none_are_read_over(tmp_path: Path) -> None:
+    network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
+    geometry: dict[str, Any] = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
+    weights = arrays(7, w=(3, 3, 1, 1), bias=(3,))
+    node = helper.make_node(
+        "FloatConv", ["x", *weights], ["y"], "odd", domain=DOMAIN, model="of another", **geometry
+    )
+    network.graph.node[0].CopyFrom(node)
+    network.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, key) for key, array in weights.items()
+    )
+    network.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    onnx.save(network, tmp_path / "odd.onnx")
+    (op,) = snnc.load(tmp_path / "odd.onnx").nodes
+    assert isinstance(op, Op) and op.op_type == "Conv"
+
+
 def test_numbers_without_axes_are_lowered() -> None:
     text = """g (float[N,6] x) => (float[N,3] y) {
         h = MatMul (x, w1)
