@@ -525,6 +525,49 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
         np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
 
 
+def lowered_kinds(text: str, weights: Feeds, feeds: Feeds) -> list[str]:
+    """The operations of a network over several timesteps, most of whose neurons are silent."""
+    network = snnc.compile(
+        model(text, dict(weights)), calibration=dict(feeds), neuron="if", timesteps=4, scale=0.9
+    )
+
+    def silent(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    lowered = lower(network.graph.rewrite(silent))
+    found, wanted = (Session(g).run(feeds)["y"] for g in (lowered, network.graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    return [node.op_type for node in lowered.nodes if isinstance(node, Op)]
+
+
+@pytest.mark.parametrize("most", [4 * 4 * 9, 4 * 4 * 9 - 1])
+def test_kernels_that_no_cache_holds(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    text = """g (float[N,3,6,6] x) => (float[N,4,4,4] y) {
+        h = Conv <pads = [1,1,1,1]> (x, w1)
+        r = Relu (h)
+        y = Conv (r, w2)
+    }"""
+    monkeypatch.setattr("snnc.backends.lowering.float_layers.LARGEST_KERNEL", most)
+    weights = arrays(7, w1=(4, 3, 3, 3), w2=(4, 4, 3, 3))
+    kinds = lowered_kinds(text, weights, arrays(8, x=(3, 3, 6, 6)))
+    assert ("ai.snnc.FloatConvMean" in kinds) == (most == weights["w2"].size)
+
+
+def test_repeated_inputs_that_others_read_too() -> None:
+    """They are written out anyway."""
+    text = """g (float[N,3,6,6] x) => (float[N,3,6,6] y) {
+        h = Conv (x, w1)
+        r = Relu (h)
+        c = Conv (r, w2)
+        y = Add (c, h)
+    }"""
+    weights = arrays(7, w1=(3, 3, 1, 1), w2=(3, 3, 1, 1))
+    kinds = lowered_kinds(text, weights, arrays(8, x=(3, 3, 6, 6)))
+    assert "ai.snnc.Repeat" in kinds and "ai.snnc.FloatConv" in kinds
+    assert not any(kind.endswith("OverTime") for kind in kinds)
+
+
 @pytest.mark.parametrize("layer", ["Conv (r, w2)", "Gemm (row, w2)"])
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
 def test_weights_that_silence_does_not_make_nothing_of(layer: str, weight: float) -> None:
