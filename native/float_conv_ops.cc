@@ -21,6 +21,14 @@ bool is_window(const ConvAttributes& a, const Shape& w) {
          all(a.pads, [](int64_t n) { return n <= 2; });
 }
 
+// Events are numbered in 32 bits.
+void check_size(const ConvShape& shape) {
+  const size_t places = shape.y.input * shape.x.input;
+  if (places > UINT32_MAX / shape.channels)
+    throw Error("an image of " + std::to_string(shape.channels) + " channels of " +
+                std::to_string(places) + " places is too large");
+}
+
 // What follows the sums at every timestep, as part of the operation's name.
 enum class Behind { kNothing, kNeuron, kMean, kRectifiedMean };
 
@@ -108,6 +116,7 @@ class FloatConv : public Kernel {
     const Tensor x = run.input(0), w = run.input(1);
     const EventConv conv{conv_geometry(attributes_, x.shape, w.shape, Layout::kChannelsFirst),
                          is_window(attributes_, w.shape)};
+    check_size(conv.shape);
     const ColumnValues bias(run.input(2), conv.shape.outputs, "bias");
     const Shape result = conv_result(conv.shape, x.shape, Layout::kChannelsFirst);
     const Shape timestep = axis_ ? axis_->unfolded(result) : result;

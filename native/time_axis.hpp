@@ -5,12 +5,16 @@
 
 namespace snnc {
 
+constexpr int64_t kMostTimesteps = int64_t{1} << 31;  // beyond it, sizes could not be computed with
+
 // The attribute `timesteps` of a node.
 class TimeAxis {
  public:
   explicit TimeAxis(const NodeInfo& info) : timesteps_(info.integer("timesteps")) {
     if (timesteps_ < 1)
       info.refuse("timesteps must be at least 1, not " + std::to_string(timesteps_));
+    if (timesteps_ > kMostTimesteps)
+      info.refuse("timesteps of " + std::to_string(timesteps_) + " are too many");
   }
   size_t timesteps() const { return static_cast<size_t>(timesteps_); }
   // The shape of one timestep; refuses inputs that cannot be unfolded.

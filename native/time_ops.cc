@@ -103,8 +103,9 @@ std::unique_ptr<Operation> operation(const std::string& name, std::vector<Input>
   const auto infer = [once](Inference& inference) {
     KnownShape shape = inference.input(0);
     if (once && !shape.dims.empty()) {
-      const bool known = shape.dims[0] >= 0;
-      shape.dims[0] = known ? shape.dims[0] * inference.integer("timesteps", 1) : -1;
+      const int64_t timesteps = inference.integer("timesteps", 0);
+      const bool known = shape.dims[0] >= 0 && timesteps > 0 && timesteps <= kMostTimesteps;
+      shape.dims[0] = known ? shape.dims[0] * timesteps : -1;
       shape.symbols[0].clear();
     }
     inference.output(shape, {ort::kFloat32});

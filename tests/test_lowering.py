@@ -525,6 +525,81 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
         np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
 
 
+def lowered_kinds(text: str, weights: Feeds, feeds: Feeds) -> list[str]:
+    """The operations of a network over several timesteps, most of whose neurons are silent."""
+    network = snnc.compile(
+        model(text, dict(weights)), calibration=dict(feeds), neuron="if", timesteps=4, scale=0.9
+    )
+
+    def silent(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    lowered = lower(network.graph.rewrite(silent))
+    found, wanted = (Session(g).run(feeds)["y"] for g in (lowered, network.graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    return [node.op_type for node in lowered.nodes if isinstance(node, Op)]
+
+
+@pytest.mark.parametrize("most", [4 * 4 * 9, 4 * 4 * 9 - 1])
+def test_kernels_that_no_cache_holds(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    text = """g (float[N,3,6,6] x) => (float[N,4,4,4] y) {
+        h = Conv <pads = [1,1,1,1]> (x, w1)
+        r = Relu (h)
+        y = Conv (r, w2)
+    }"""
+    monkeypatch.setattr("snnc.backends.lowering.float_layers.LARGEST_KERNEL", most)
+    weights = arrays(7, w1=(4, 3, 3, 3), w2=(4, 4, 3, 3))
+    kinds = lowered_kinds(text, weights, arrays(8, x=(3, 3, 6, 6)))
+    assert ("ai.snnc.FloatConvMean" in kinds) == (most == weights["w2"].size)
+
+
+def test_repeated_inputs_that_others_read_too() -> None:
+    """They are written out anyway."""
+    text = """g (float[N,3,6,6] x) => (float[N,3,6,6] y) {
+        h = Conv (x, w1)
+        r = Relu (h)
+        c = Conv (r, w2)
+        y = Add (c, h)
+    }"""
+    weights = arrays(7, w1=(3, 3, 1, 1), w2=(3, 3, 1, 1))
+    kinds = lowered_kinds(text, weights, arrays(8, x=(3, 3, 6, 6)))
+    assert "ai.snnc.Repeat" in kinds and "ai.snnc.FloatConv" in kinds
+    assert not any(kind.endswith("OverTime") for kind in kinds)
+
+
+@pytest.mark.parametrize("layer", ["Conv (r, w2)", "Gemm (row, w2)"])
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_weights_that_silence_does_not_make_nothing_of(layer: str, weight: float) -> None:
+    """0 times what is no finite number is NaN, also where kernels could leave it out."""
+    text = f"""g (float[1,3,2,2] x) => (y) {{
+        h = Conv (x, w1)
+        r = Relu (h)
+        row = Flatten (r)
+        y = {layer}
+    }}"""
+    shape = (4, 3, 1, 1) if "Conv" in layer else (12, 4)
+    feeds = arrays(8, x=(1, 3, 2, 2))
+    network = snnc.compile(
+        model(text, arrays(7, w1=(3, 3, 1, 1), w2=shape)), calibration=dict(feeds), scale=0.1
+    )
+
+    def active(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    graph = network.graph.rewrite(active)
+    assert drives_of(lower(graph))
+    (name,) = (v for v, array in graph.consts.items() if array.shape == shape)
+    changed = graph.consts[name].copy()
+    changed[0, 0] = weight
+    graph = replace(graph, consts={**graph.consts, name: changed})
+    silent = {"x": np.zeros((1, 3, 2, 2), np.float32)}
+    found, wanted = (Session(g).run(silent)["y"] for g in (lower(graph), graph))
+    assert np.isnan(wanted).any()
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("attributes", [{}, {"timesteps": 0}, {"timesteps": "4"}])
 @pytest.mark.parametrize(
     ("name", "others"),
@@ -532,6 +607,7 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
         ("FloatConvMeanRelu", {}),
         ("RepeatIntegrateFirePositiveOverTime", {"model": "if"}),
         ("IntegrateFirePositiveOverTime", {"model": "if"}),
+        *((name, {}) for name in ("RunningMean", "Telescope", "Repeat", "LastTimestep")),
     ],
 )
 def test_timesteps_that_are_no_number_are_refused(
@@ -539,7 +615,7 @@ def test_timesteps_that_are_no_number_are_refused(
 ) -> None:
     network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
     weights = arrays(7, w=(3, 3, 1, 1), bias=(3,)) if name.startswith("Float") else {}
-    step = {} if weights else {"step": np.array(1, np.float32)}
+    step = {"step": np.array(1, np.float32)} if others else {}
     node = helper.make_node(
         name, ["x", *weights, *step], ["y"], "odd", domain="ai.snnc", **attributes, **others
     )
@@ -551,6 +627,23 @@ def test_timesteps_that_are_no_number_are_refused(
     onnx.save(network, tmp_path / "odd.onnx")
     with pytest.raises(CompileError, match=r"'timesteps' of node 'odd' .* is no positive integer"):
         snnc.load(tmp_path / "odd.onnx")
+
+
+def test_attributes_of_a_neuron_that_is_none_are_read_over(tmp_path: Path) -> None:
+    network = model("g (float[N,3,6,6] x) => (float[N,3,6,6] y) { y = Relu (x) }", {})
+    geometry: dict[str, Any] = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1}
+    weights = arrays(7, w=(3, 3, 1, 1), bias=(3,))
+    node = helper.make_node(
+        "FloatConv", ["x", *weights], ["y"], "odd", domain=DOMAIN, model="of another", **geometry
+    )
+    network.graph.node[0].CopyFrom(node)
+    network.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, key) for key, array in weights.items()
+    )
+    network.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    onnx.save(network, tmp_path / "odd.onnx")
+    (op,) = snnc.load(tmp_path / "odd.onnx").nodes
+    assert isinstance(op, Op) and op.op_type == "Conv"
 
 
 def test_numbers_without_axes_are_lowered() -> None:

@@ -231,6 +231,11 @@ def test_timesteps_that_do_not_divide_are_refused(suffix: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "attributes", "message"),
     [
+        (
+            {"x": np.zeros((0, 3, 40000, 40000), np.float32)},
+            {},
+            "an image of 3 channels of 1600000000 places is too large",
+        ),
         ({"x": np.zeros((1, 2, 5, 5), np.float32)}, {}, "x has 2 channels, but weights of shape"),
         ({"x": np.zeros((1, 3, 5), np.float32)}, {}, "differ in rank"),
         ({"bias": np.zeros(3, np.float32)}, {}, "bias must have one entry for each of 4"),

@@ -416,6 +416,9 @@ def test_bad_nodes_are_refused_with_their_name() -> None:
     name = "IntegrateFirePositiveOverTime"
     assert "'layer': timesteps must be at least 1, not 0" in refusal(single(name, 0))
     assert "timesteps must be at least 1, not -3" in refusal(single(name, -3))
+    for kind in (name, f"Repeat{name}"):  # 2^62 times four rows are none
+        many = refusal(single(kind, 2**62), np.zeros((4, 1), np.float32))
+        assert "'layer': timesteps of 4611686018427387904 are too many" in many
     uneven = refusal(single(name, 2), np.zeros((3, 4), np.float32))
     assert "inputs of shape [3,4] are not 2 timesteps: the first axis does not divide" in uneven
     scalar = refusal(single(name, 2), np.zeros((), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from snnc.ir.composed import composed
 from snnc.ir.functions import FUNCTIONS
 from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.node import Array, Attribute, Loc, Node, Op
+from snnc.ir.over_time import BODIES
 from snnc.ir.parse import make_node
 from snnc.ir.verify import verify
 from snnc.runtime import output_types
@@ -132,6 +134,8 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
             help="export the model again",
         ) from None
     loc = Loc(locs.get(node.name, (node.name,)))
+    if node.domain == DOMAIN and node.op in BODIES:
+        _require_timesteps(node, attrs)
     if node.domain == DOMAIN and node.op not in FUNCTIONS:
         op = Op(outputs, inputs, loc, f"{DOMAIN}.{node.op}", attrs)
         made = composed(op)
@@ -140,12 +144,8 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
                 f"node '{node.name}' ({node.op}) is no operation that this version of snnc knows",
                 help="compile the network again",
             )
-        several = made.over_time or made.mean
-        if several and not (isinstance(steps := attrs.get("timesteps"), int) and steps > 0):
-            raise CompileError(
-                f"attribute 'timesteps' of node '{node.name}' ({node.op}) is no positive integer",
-                help="compile the network again",
-            )
+        if made.over_time or made.mean:
+            _require_timesteps(node, attrs)
         if made.drive or made.count or made.repeated:
             return op
         return make_node(str(attrs.pop("model")), outputs, inputs, loc, attrs)
@@ -153,6 +153,15 @@ def _node(node: gs.Node, locs: dict[str, tuple[str, ...]]) -> Node:
         inputs = inputs[:-1]
     op_type = node.op if not node.domain or node.domain == "ai.onnx" else f"{node.domain}.{node.op}"
     return Op(outputs, inputs, loc, op_type, attrs)
+
+
+def _require_timesteps(node: gs.Node, attrs: Mapping[str, Attribute]) -> None:
+    timesteps = attrs.get("timesteps")
+    if not isinstance(timesteps, int) or timesteps < 1:
+        raise CompileError(
+            f"attribute 'timesteps' of node '{node.name}' ({node.op}) is no positive integer",
+            help="compile the network again",
+        )
 
 
 def _attribute(value: Any) -> Attribute:

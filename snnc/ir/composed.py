@@ -153,8 +153,8 @@ def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
 def without_neuron(attrs: Mapping[str, Attribute]) -> dict[str, Attribute]:
     """The attributes that are not those of a neuron."""
     own = {"model"} | _fields(Activity)
-    if "model" in attrs:
-        own |= _fields(neuron_models()[str(attrs["model"])])
+    model = neuron_models().get(str(attrs.get("model")))
+    own |= set() if model is None else _fields(model)
     return {key: value for key, value in attrs.items() if key not in own}
 
 

@@ -57,6 +57,8 @@ def _linear(graph: Graph, op: Op) -> Replacement | None:
         return None
     if not plain or not _is_row(graph, op.inputs[0]) or _firing(graph, op.inputs[0]) > BUSIEST_ROW:
         return None
+    if not _silenced(weights):
+        return None
     transposed = bool(op.integer("transB", 0))
     matrix = weights.T if transposed else weights
     beta = float(op.attrs.get("beta", 1.0))  # type: ignore[arg-type]
@@ -80,7 +82,7 @@ def _convolution(graph: Graph, op: Op) -> Replacement | None:
     geometry = geometry_of(graph, op, weights.shape[2:])
     if geometry is None or weights.size > LARGEST_KERNEL:
         return None
-    if _firing(graph, op.inputs[0]) > BUSIEST_MAP:
+    if _firing(graph, op.inputs[0]) > BUSIEST_MAP or not _silenced(weights):
         return None
     bias, consts = _bias(graph, op, weights.shape[0], 1)
     if not bias:
@@ -89,6 +91,11 @@ def _convolution(graph: Graph, op: Op) -> Replacement | None:
     inputs = (op.inputs[0], op.inputs[1], bias)
     layer = Op(op.outputs, inputs, op.loc, f"{DOMAIN}.FloatConv", attrs)
     return Replacement((layer,), {}, consts)
+
+
+def _silenced(weights: Array) -> bool:
+    """Whether nothing remains of weights times 0, as NaN does of what is no finite number."""
+    return bool(np.isfinite(weights).all())
 
 
 def _is_row(graph: Graph, value: str) -> bool:
