@@ -29,6 +29,7 @@ ROWS = [
     ["compiler"],
     ["tuning"],
     ["cli"],
+    ["__main__"],
 ]
 ROW = {name: i for i, names in enumerate(ROWS) for name in names}
 NEVER_EACH_OTHER = {"frontend", "passes", "backends"}

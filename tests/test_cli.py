@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -458,6 +460,8 @@ USAGE = {
     "calibrate_two_models": "calibrate mlp.onnx mlp.onnx --calibration random -o s.npz",
     "merge_nothing": "calibrate --merge -o s.npz",
     "merge_and_calibrate": "calibrate --merge s.npz --calibration random -o t.npz",
+    "lambda_and_fidelity": "compile mlp.onnx --calibration random --lambda .3 --fidelity .9",
+    "fidelity_and_lambda": "compile mlp.onnx --calibration random --fidelity .9 --lambda .3",
     "no_model": "compile",
     "option": "compile mlp.onnx --calibration random --bogus",
     "rule": "compile mlp.onnx --calibration random --rule eq12",
@@ -468,6 +472,12 @@ USAGE = {
     "no_data": "tune mlp.onnx --calibration x.npz",
     "energy": "eval mlp.onnx mlp.onnx --data x.npz --pj-ac 0",
 }
+
+
+def test_the_package_is_a_command() -> None:
+    words = (sys.executable, "-m", "snnc", "--version")
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert done.stdout == f"snnc, version {snnc.__version__}\n"
 
 
 @pytest.mark.parametrize("case", USAGE)

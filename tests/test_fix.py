@@ -92,3 +92,12 @@ def test_wrong_words_are_usage_errors(word: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["fix", str(tmp_path / "m.onnx"), word, "-o", str(out)])
     assert result.exit_code == 2
     assert not out.exists()
+
+
+def test_an_input_is_fixed_once(tmp_path: Path) -> None:
+    save(SOURCE, tmp_path / "m.onnx")
+    out = tmp_path / "fixed.onnx"
+    words = ["fix", str(tmp_path / "m.onnx"), "rate=8000", "rate=16000", "-o", str(out)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and "'rate' is given twice" in result.stderr
+    assert not out.exists()

@@ -22,11 +22,13 @@ def _assignments(
     context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
 ) -> dict[str, str]:
     """NAME=VALUE arguments (a callback of click)."""
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         name, _, value = word.rpartition("=")
         if not name or not (value.endswith(".npy") or _is_number(value)):
             raise click.BadParameter(f"'{word}' is not NAME=NUMBER or NAME=FILE.npy")
+        if name in found:
+            raise click.BadParameter(f"'{name}' is given twice")
         found[name] = value
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.ir.neuron import NeuronModel, parse_neuron
@@ -42,16 +43,28 @@ verify_option = click.option(
 mask_option = click.option(
     "--mask-input", metavar="NAME", help="Input whose zeros mark padding, which calibration skips."
 )
+
+
+def _given_or_chosen(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuses --fidelity beside a lambda that is given (a callback of click, of both options)."""
+    asked = context.get_parameter_source("fidelity") is ParameterSource.COMMANDLINE
+    if asked and context.params.get("scale", value if parameter.name == "scale" else None):
+        raise click.UsageError("--lambda and --fidelity, which a lambda is chosen by: pass one")
+    return value
+
+
 scale_options = together(
     click.option(
         "--lambda",
         "scale",
         type=float,
+        callback=_given_or_chosen,
         help="Scale factor in (0, 1].  [default: the largest that keeps --fidelity]",
     ),
     click.option(
         "--fidelity",
         type=float,
+        callback=_given_or_chosen,
         default=0.98,
         show_default=True,
         help="Agreement with the network that a chosen lambda keeps.",
