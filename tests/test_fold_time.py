@@ -14,7 +14,7 @@ import snnc
 from snnc import energy
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.export import export
-from snnc.ir.functions import FUNCTIONS, INTEGER_WEIGHTS
+from snnc.ir.functions import FUNCTIONS, INTEGER_WEIGHTS, MAX_POOL_COUNTS
 from snnc.ir.graph import DOMAIN, Graph, Replacement
 from snnc.ir.node import Array, Loc, Neuron, Op, real
 from snnc.ir.parse import parse_graph
@@ -100,7 +100,7 @@ def test_a_telescope_undoes_a_running_mean() -> None:
 
 def test_every_operation_in_time_is_tested() -> None:
     in_time = {RUNNING_MEAN, TELESCOPE, REPEAT, LAST}
-    others = {f"{DOMAIN}.Silu", INTEGER_WEIGHTS}
+    others = {f"{DOMAIN}.Silu", INTEGER_WEIGHTS, MAX_POOL_COUNTS}
     assert {f"{DOMAIN}.{name}" for name in FUNCTIONS} - others == in_time
 
 
@@ -433,6 +433,18 @@ def test_means_over_the_samples_of_a_batch_are_refused() -> None:
         y = MatMul (centred, w1)
     }""")
     with pytest.raises(snnc.CompileError, match="samples of a batch depend on each other"):
+        refused()
+
+
+def test_steps_of_whole_batches_are_refused() -> None:
+    refused = first_axis("""g (float[N, 4, 8] x) => (float[N, 4, 8] y) {
+        h = MatMul (x, w0)
+        r = Relu (h)
+        a = MatMul (r, w1)
+        q, s, z = DynamicQuantizeLinear (a)
+        y = DequantizeLinear (q, s, z)
+    }""")
+    with pytest.raises(snnc.CompileError, match="its step comes from all samples of a batch"):
         refused()
 
 

@@ -52,6 +52,9 @@ _POOLS = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
 _BATCHWISE = POINTWISE | _POOLS | {"BatchNormalization", "Add", "Sub", "Mul", "Div"}
 """Operations on a batch that compute each sample from itself, given constants for all samples."""
 
+_ACROSS_BATCH = {"DynamicQuantizeLinear", "com.microsoft.DynamicQuantizeMatMul"}
+"""Operations whose rounding depends on all samples, too little to be seen where it is tried out."""
+
 
 class _Folding:
     """The nodes so far. single: values that are still [N, ...]; forms: of those that depend on
@@ -104,6 +107,9 @@ class _Folding:
         if isinstance(node, Neuron):
             form, node = Form.INSTANT, replace(node, timesteps=self._timesteps)
         elif isinstance(node, Op) and (varying := self._varying(node, inputs)):
+            if node.op_type in _ACROSS_BATCH:
+                message = "its step comes from all samples of a batch, here from all timesteps"
+                raise self._graph.error(message, node, "quantise statically, or take one timestep")
             read = {self._forms[v] for v in varying}
             alike = len(read) == 1 and is_affine(self._graph, replace(node, inputs=inputs), varying)
             form = read.pop() if alike else Form.MEAN
