@@ -205,5 +205,13 @@ def _check_pair(ann: Graph, snn: Graph) -> None:
         if mine != theirs:
             raise CompileError(
                 f"the networks differ in their {what}: {', '.join(mine)} and {', '.join(theirs)}",
-                help="pass the network and the spiking network compiled from it",
+                help=_PAIR,
             )
+    names = {name for node in ann.nodes for name in node.loc.names}
+    if snn.neurons and not any(names & {*neuron.loc.names} for neuron in snn.neurons):
+        first = snn.neurons[0].loc.names[0]
+        message = f"the spiking network comes from another one: this one has no node '{first}'"
+        raise CompileError(message, help=_PAIR)
+
+
+_PAIR = "pass the network and the spiking network compiled from it"

@@ -474,6 +474,16 @@ USAGE = {
 }
 
 
+def test_a_spiking_network_of_another_one_is_refused(inside: Path) -> None:
+    """Of one with inputs and outputs of the same names."""
+    words = ("--calibration", str(calibration_path("digits_cnn")), "--lambda", "0.5")
+    assert call("compile", str(model_path("digits_cnn")), *words, "-o", "s.onnx").exit_code == 0
+    data = str(held_out_path("digits_cnn"))
+    result = call("eval", str(model_path("digits_vit")), "s.onnx", "--data", data)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "the spiking network comes from another one: this one has no node" in result.stderr
+
+
 def test_the_package_is_a_command() -> None:
     words = (sys.executable, "-m", "snnc", "--version")
     done = subprocess.run(words, check=True, capture_output=True, text=True)
