@@ -554,6 +554,30 @@ def test_kernels_that_no_cache_holds(monkeypatch: pytest.MonkeyPatch, most: int)
     assert ("ai.snnc.FloatConvMean" in kinds) == (most == weights["w2"].size)
 
 
+def test_spikes_of_a_quantiser_that_are_moved() -> None:
+    text = """g (float[N,3,6,6] x) => (float[N,4,4,4] y) {
+        h = Conv <pads = [1,1,1,1]> (x, w1)
+        q = QuantizeLinear (h, s, z)
+        d = DequantizeLinear (q, s, z)
+        t = Transpose <perm = [0,1,3,2]> (d)
+        y = Conv (t, w2)
+    }"""
+    weights = arrays(7, w1=(4, 3, 3, 3), w2=(4, 4, 3, 3))
+    weights |= {"s": np.array(0.25, np.float32), "z": np.array(0, np.uint8)}
+    feeds = arrays(8, x=(3, 3, 6, 6))
+    network = snnc.compile(model(text, weights), calibration=dict(feeds))
+
+    def silent(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    graph = network.graph.rewrite(silent)
+    lowered = lower(graph)
+    assert "FloatConv" in drives_of(lowered)
+    found, wanted = (Session(g).run(feeds)["y"] for g in (lowered, graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+
+
 def test_repeated_inputs_that_others_read_too() -> None:
     """They are written out anyway."""
     text = """g (float[N,3,6,6] x) => (float[N,3,6,6] y) {
