@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import snnc
 from snnc.backends.lowering import lower
+from snnc.backends.lowering.batches import name_batches
 from snnc.backends.lowering.hoist import hoist_neurons
 from snnc.data import samples_of
 from snnc.evaluation import measure
@@ -177,6 +179,21 @@ NETWORKS: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...]]] = {
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
+def small(
+    text: str, kernels: dict[str, tuple[int, ...]], shape: tuple[int, ...]
+) -> tuple[snnc.SpikingNetwork, dict[str, Array]]:
+    """A network with integer synapses, its input encoded, and samples of it."""
+    feeds = dict(arrays(4, x=(24, *shape)))
+    network = snnc.compile(
+        model(text, arrays(3, **kernels), opset=20, ir_version=9),
+        calibration=dict(feeds),
+        scale=0.05,
+        synapses="int8",
+        encode_input=True,
+    )
+    return network, feeds
+
+
 def ops_of(graph: Graph, *op_types: str) -> list[Op]:
     return [n for n in graph.nodes if isinstance(n, Op) and n.op_type in op_types]
 
@@ -271,6 +288,56 @@ def test_a_pool_of_what_is_no_count_is_refused(tmp_path: Path) -> None:
     onnx.save(proto, path)
     with pytest.raises(snnc.CompileError, match="pools what is no neurons' spike counts"):
         snnc.load(path)
+    del pool.input[:]
+    onnx.save(proto, path)
+    with pytest.raises(snnc.CompileError):
+        snnc.load(path)
+
+
+def test_a_pool_that_onnxruntime_pads_in_its_own_way_stays() -> None:
+    """SAME as if nothing were dilated."""
+    text = """g (float[N,3,13,11] x) => (float[N,4,A,B] y) {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w0)
+        r = Relu (a)
+        p = MaxPool <kernel_shape = [3, 3], strides = [2, 2], dilations = [2, 2],
+                     auto_pad = "SAME_UPPER"> (r)
+        y = Conv (p, w1)
+    }"""
+    network, feeds = small(text, {"w0": (4, 3, 3, 3), "w1": (4, 4, 1, 1)}, (3, 13, 11))
+    assert not ops_of(lower(network.graph), MAX_POOL_COUNTS)
+    found, wanted = (Session(g).run(feeds)["y"] for g in (lower(network.graph), network.ann))
+    assert found.shape == wanted.shape
+
+
+def test_batches_are_named_through_a_pool() -> None:
+    graph = lower(network_of("pooled")[0].graph)
+    (pool,) = ops_of(graph, MAX_POOL_COUNTS)
+    result = pool.outputs[0]
+    shape = graph.types[result].shape or ()
+    types = {**graph.types, result: replace(graph.types[result], shape=("other", *shape[1:]))}
+    assert name_batches(replace(graph, types=types)).types[result].shape == shape
+
+
+def test_a_branch_that_reads_a_map_is_read_again(tmp_path: Path) -> None:
+    text = """g (float[N,3,8,6] x) => (float[N,4,8,6] y, float[N,4,8,6] z) {
+        total = ReduceSum <keepdims = 0> (x)
+        flag = Greater (total, total)
+        a = Conv <pads = [1, 1, 1, 1]> (x, w0)
+        r = Relu (a)
+        y = Conv (r, w1)
+        z = If (flag) <then_branch = t () => (float[N,4,8,6] u) { u = Tanh (r) },
+                       else_branch = e () => (float[N,4,8,6] v) { v = Neg (r) }>
+    }"""
+    kernels = {"w0": (4, 3, 3, 3), "w1": (4, 4, 1, 1)}
+    network, feeds = small(text, kernels, (3, 8, 6))
+    path = tmp_path / "out.onnx"
+    network.save(path)
+    again = snnc.load(path)
+    assert [n.op_type for n in again.nodes if isinstance(n, Op) and n.op_type == "If"]
+    found, wanted = (Session(g, kernels=False).run(feeds) for g in (again, network.graph))
+    for output, array in wanted.items():
+        difference = np.abs(found[output] - array) / np.abs(array).max()
+        assert np.mean(difference > 1e-4) < 0.02, output
 
 
 def test_what_lowering_never_writes_is_refused(tmp_path: Path) -> None:

@@ -125,10 +125,11 @@ def _with_bodies(
 ) -> Replacement:
     captured = next(iter(subgraphs.values())).captured
     explicit = op.inputs[: len(op.inputs) - len(captured)]
+    around = op.inputs[len(explicit) :]
     inner: dict[str, Graph] = {}
     consts: dict[str, Array] = {}
     for key, subgraph in subgraphs.items():
-        types = [_type(graph, op, name) for name in captured]
+        types = [_type(graph, op, value) for value in around]
         proto = _model(subgraph, op, dict(zip(captured, types, strict=True)), graph, model)
         body = _apart(load(proto, op.loc.names[0]), captured, taken)
         renamed = {}
@@ -152,7 +153,7 @@ def _with_bodies(
         )
     whole = replace(
         op,
-        inputs=(*explicit, *captured, *consts),
+        inputs=(*explicit, *around, *consts),
         op_type=op.op_type.removeprefix(f"{PLACEHOLDER}."),
         attrs={**op.attrs, **bodies},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snnc.ir.composed import composed
+from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
 from snnc.ir.node import Dim, Neuron, Node, Op
 from snnc.ir.ops import BROADCASTING, ELEMENTWISE
@@ -13,6 +14,7 @@ _OF_FIRST_INPUT = ELEMENTWISE | {
     "Conv",
     "DequantizeLinear",
     "MaxPool",
+    MAX_POOL_COUNTS,
     "AveragePool",
     "LpPool",
     "GlobalMaxPool",

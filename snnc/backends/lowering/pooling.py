@@ -55,7 +55,7 @@ def _in_front(graph: Graph, neuron: Op) -> Replacement | None:
 def _geometry(graph: Graph, pool: Op) -> dict[str, Attribute] | None:
     """The window and where it goes, explicitly; None where kernels cannot do it."""
     kernel = pool.ints("kernel_shape", ())
-    if pool.integer("ceil_mode", 0) or any(pool.outputs[1:]):
+    if pool.integer("ceil_mode", 0) or any(pool.outputs[1:]) or _padded_anew(pool):
         return None
     geometry = geometry_of(graph, pool, kernel)
     if geometry is None:
@@ -63,3 +63,9 @@ def _geometry(graph: Graph, pool: Op) -> dict[str, Attribute] | None:
     return {"kernel_shape": kernel} | {
         key: geometry[key] for key in ("strides", "pads", "dilations")
     }
+
+
+def _padded_anew(pool: Op) -> bool:
+    """Whether onnxruntime pads otherwise than ONNX says: SAME as if nothing were dilated."""
+    same = pool.attrs.get("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
+    return same and any(d > 1 for d in pool.ints("dilations", ()))

@@ -43,7 +43,7 @@ class _Raised:
         self.counts: dict[str, Counts] = {}
         self._same: dict[str, str] = {}
         self._made: set[str] = set()
-        pools = (node for node in graph.nodes if isinstance(node, Op))
+        pools = (node for node in graph.nodes if isinstance(node, Op) and node.inputs)
         self._pools = {op.inputs[0]: op for op in pools if op.op_type == MAX_POOL_COUNTS}
 
     def add(self, node: Node) -> None:
