@@ -328,8 +328,7 @@ def test_a_branch_that_reads_a_map_is_read_again(tmp_path: Path) -> None:
         z = If (flag) <then_branch = t () => (float[N,4,8,6] u) { u = Tanh (r) },
                        else_branch = e () => (float[N,4,8,6] v) { v = Neg (r) }>
     }"""
-    kernels = {"w0": (4, 3, 3, 3), "w1": (4, 4, 1, 1)}
-    network, feeds = small(text, kernels, (3, 8, 6))
+    network, feeds = small(text, {"w0": (4, 3, 3, 3), "w1": (4, 4, 1, 1)}, (3, 8, 6))
     path = tmp_path / "out.onnx"
     network.save(path)
     again = snnc.load(path)
