@@ -162,6 +162,14 @@ def behind(node: Node, suffix: str, steps: dict[str, Array], **attributes: Any) 
     return fused.run(threads=2)
 
 
+def check_integrate_and_fire(node: Node, unfolded: Array, step: Array) -> None:
+    """Behind a convolution whose results [T, N, ...] are `unfolded`: as numpy has it."""
+    steps, name = {"positive": step}, "IntegrateFirePositiveOverTime"
+    found = behind(node, name, steps, timesteps=len(unfolded), potential=0.5)
+    wanted = IF().over_time(unfolded, step)
+    assert np.array_equal(found, wanted.reshape(-1, *unfolded.shape[2:]))
+
+
 @EACH_SET
 @pytest.mark.parametrize("samples", [2, 17])
 def test_what_follows_over_time(instructions: str, samples: int) -> None:
@@ -177,14 +185,7 @@ def test_what_follows_over_time(instructions: str, samples: int) -> None:
         assert np.array_equal(behind(node, "MeanRelu", {}, timesteps=3), np.maximum(mean, 0))
         for step in (np.array(0.7, np.float32), np.linspace(0.2, 3, 6, dtype=np.float32)):
             step = step.reshape(-1, 1, 1)
-            found = behind(
-                node,
-                "IntegrateFirePositiveOverTime",
-                {"positive": step},
-                timesteps=3,
-                potential=0.5,
-            )
-            assert np.array_equal(found, IF().over_time(unfolded, step).reshape(drive.shape))
+            check_integrate_and_fire(node, unfolded, step)
             steps = {"positive": step, "negative": np.array(0.9, np.float32)}
             found = behind(node, "DualIntegrateFireBothOverTime", steps, timesteps=3, potential=0.5)
             wanted = DualIF().over_time(unfolded, step, steps["negative"])
@@ -208,14 +209,7 @@ def test_steps_of_any_shape_over_time(
         unfolded = drive.reshape(3, samples, *drive.shape[1:])
         for shape in ((), (6, *[1] * len(size)), unfolded.shape[2:], unfolded.shape[1:]):
             step = np.random.default_rng(5).uniform(0.2, 3, shape).astype(np.float32)
-            found = behind(
-                node,
-                "IntegrateFirePositiveOverTime",
-                {"positive": step},
-                timesteps=3,
-                potential=0.5,
-            )
-            assert np.array_equal(found, IF().over_time(unfolded, step).reshape(drive.shape))
+            check_integrate_and_fire(node, unfolded, step)
 
 
 @pytest.mark.parametrize("suffix", ["Mean", "IntegrateFirePositiveOverTime"])

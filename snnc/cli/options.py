@@ -47,8 +47,8 @@ mask_option = click.option(
 
 def _given_or_chosen(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Refuses --fidelity beside a lambda that is given (a callback of click, of both options)."""
-    asked = context.get_parameter_source("fidelity") is ParameterSource.COMMANDLINE
-    if asked and context.params.get("scale", value if parameter.name == "scale" else None):
+    sources = map(context.get_parameter_source, ("scale", "fidelity"))
+    if all(source is ParameterSource.COMMANDLINE for source in sources):
         raise click.UsageError("--lambda and --fidelity, which a lambda is chosen by: pass one")
     return value
 

@@ -43,13 +43,14 @@ class _Raised:
         self.counts: dict[str, Counts] = {}
         self._same: dict[str, str] = {}
         self._made: set[str] = set()
-        pools = (node for node in graph.nodes if isinstance(node, Op) and node.inputs)
-        self._pools = {op.inputs[0]: op for op in pools if op.op_type == MAX_POOL_COUNTS}
+        pools = (n for n in graph.nodes if isinstance(n, Op) and n.op_type == MAX_POOL_COUNTS)
+        self._pools = {v: op for op in pools for v in op.inputs if graph.only_reader(v) is op}
 
     def add(self, node: Node) -> None:
         """Raises one node."""
-        if isinstance(node, Op) and self._pools.get(node.inputs[0] if node.inputs else "") is node:
-            self._check_pooled(node)
+        if isinstance(node, Op) and node.op_type == MAX_POOL_COUNTS:
+            if node.outputs[0] not in self.counts:  # not raised together with what fires into it
+                raise self._graph.error("pools what is no neurons' spike counts", node, RECOMPILE)
             return
         read = [v for v in node.inputs if v in self.counts]
         node = replace(node, inputs=tuple(self._same.get(v, v) for v in node.inputs))
@@ -66,14 +67,6 @@ class _Raised:
                 self._holds(value, self.counts[read[0]])
         else:
             raise self._graph.error("reads spike counts as if they were numbers", node, RECOMPILE)
-
-    def _check_pooled(self, pool: Op) -> None:
-        """Raises CompileError if what fires into a pool was not raised together with it."""
-        if (
-            pool.outputs[0] not in self.counts
-            or self._graph.only_reader(pool.inputs[0]) is not pool
-        ):
-            raise self._graph.error("pools what is no neurons' spike counts", pool, RECOMPILE)
 
     def _number(self, op: Op) -> str:
         """The spikes that a DequantizeLinear makes of counts."""
