@@ -525,17 +525,22 @@ def test_convolutions_of_mostly_silent_neurons(events: float, attributes: str, s
         np.testing.assert_allclose(one, found[0], rtol=1e-5, atol=1e-6)
 
 
+def mostly_silent(graph: Graph) -> Graph:
+    """The graph as if a tenth of its neurons had fired on calibration data."""
+
+    def rule(node: Node) -> Replacement | None:
+        known = Activity(0.1, 0.1)
+        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
+
+    return graph.rewrite(rule)
+
+
 def lowered_kinds(text: str, weights: Feeds, feeds: Feeds) -> list[str]:
     """The operations of a network over several timesteps, most of whose neurons are silent."""
     network = snnc.compile(
         model(text, dict(weights)), calibration=dict(feeds), neuron="if", timesteps=4, scale=0.9
     )
-
-    def silent(node: Node) -> Replacement | None:
-        known = Activity(0.1, 0.1)
-        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
-
-    lowered = lower(network.graph.rewrite(silent))
+    lowered = lower(mostly_silent(network.graph))
     found, wanted = (Session(g).run(feeds)["y"] for g in (lowered, network.graph))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     return [node.op_type for node in lowered.nodes if isinstance(node, Op)]
@@ -607,12 +612,7 @@ def test_weights_that_silence_does_not_make_nothing_of(layer: str, weight: float
     network = snnc.compile(
         model(text, arrays(7, w1=(3, 3, 1, 1), w2=shape)), calibration=dict(feeds), scale=0.1
     )
-
-    def active(node: Node) -> Replacement | None:
-        known = Activity(0.1, 0.1)
-        return Replacement((replace(node, activity=known),)) if isinstance(node, Neuron) else None
-
-    graph = network.graph.rewrite(active)
+    graph = mostly_silent(network.graph)
     assert drives_of(lower(graph))
     (name,) = (v for v, array in graph.consts.items() if array.shape == shape)
     changed = graph.consts[name].copy()
