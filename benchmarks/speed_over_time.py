@@ -23,8 +23,8 @@ import snnc
 from benchmarks.speed_timing import Run, bound_run, session
 from snnc.export import export
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import NeuronModel, make_neuron
 from snnc.ir.node import Array, Coding, Loc, Neuron, Type, real
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 
 MODELS = ("if", "mtn", "dual-mtn", "aif", "sfn")
 
@@ -39,7 +39,7 @@ TURN, LEAST_ROUNDS = 5e-3, 5
 NATIVE, BODY, PLAIN, COPY = "kernel", "function body", "kernel, no membrane", "copy"
 
 
-def measure(model: NeuronModel, timesteps: int, shape: tuple[int, ...], seconds: float) -> str:
+def measure(model: RateNeuron, timesteps: int, shape: tuple[int, ...], seconds: float) -> str:
     """A row of the table."""
     x = np.random.default_rng(0).normal(0.3, 0.5, (timesteps * shape[0], *shape[1:]))
     with tempfile.TemporaryDirectory() as directory:
@@ -72,7 +72,7 @@ def _processor_time(run: Run, repeats: int) -> float:
     return (time.thread_time() - start) / repeats
 
 
-def _runs(model: NeuronModel, timesteps: int, x: Array, directory: Path) -> dict[str, Run]:
+def _runs(model: RateNeuron, timesteps: int, x: Array, directory: Path) -> dict[str, Run]:
     over_time, plain = (_neuron(model, t, x.shape, directory / f"{t}.onnx") for t in (timesteps, 1))
     library, feeds = snnc.kernel_library(), {"x": x}
     return {
@@ -83,7 +83,7 @@ def _runs(model: NeuronModel, timesteps: int, x: Array, directory: Path) -> dict
     }
 
 
-def _neuron(model: NeuronModel, timesteps: int, shape: tuple[int, ...], path: Path) -> Path:
+def _neuron(model: RateNeuron, timesteps: int, shape: tuple[int, ...], path: Path) -> Path:
     steps = {sign: np.array(STEP, np.float32) for sign in model.signs}
     inputs = ("x", *(sign if sign in steps else "" for sign in ("positive", "negative")))
     neuron = Neuron(("y",), inputs, Loc(("neuron",)), model, timesteps=timesteps)
@@ -113,7 +113,7 @@ def main() -> None:
     for timesteps in options.timesteps:
         for shape in NEURONS:
             for name in MODELS:
-                print(measure(make_neuron(name), timesteps, shape, options.seconds), flush=True)
+                print(measure(rate_neuron(name), timesteps, shape, options.seconds), flush=True)
 
 
 if __name__ == "__main__":

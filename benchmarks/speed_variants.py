@@ -14,8 +14,8 @@ from pathlib import Path
 
 import snnc
 from benchmarks.speed_networks import Network
-from snnc.ir.neuron import Synapses
 from snnc.ir.node import Array
+from snnc.ir.rate_neuron import Synapses
 
 ANN, BODIES, FLOAT, INT8, PEER = "ANN", "bodies", "native float", "native int8", "QDQ int8"
 ENCODED = "int8, input too"

@@ -16,7 +16,8 @@ from snnc.fits import Recipe
 from snnc.frontend import load
 from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
+from snnc.ir.neuron import make_neuron, neuron_models
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.kernels import kernel_library
 from snnc.neurons.aif import AIF
 from snnc.neurons.dual_if import DualIF
@@ -54,8 +55,8 @@ __all__ = [
     "Graph",
     "Histogram",
     "LayerEquivalence",
-    "NeuronModel",
     "Point",
+    "RateNeuron",
     "Recipe",
     "Shard",
     "SiteError",

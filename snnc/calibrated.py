@@ -12,8 +12,8 @@ from snnc.errors import CompileError
 from snnc.files import require_writable
 from snnc.identity import identity_of, require_same
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.calibration import Calibration, observe
@@ -150,7 +150,7 @@ def from_statistics(
 
 def with_scale(
     calibrated: Graph,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     scale: float,
     polarity: Polarity = "separate",
     watch: Watcher | None = None,

@@ -13,8 +13,8 @@ from snnc.errors import CompileError
 from snnc.evaluation import ACTIVITY_SAMPLES, with_activity
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.integer_energy import IntegerNetwork, as_integers
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.neuron_spec import NeuronSpec, listed, neuron_spec
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.latency import latency_ratio
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.fold_time import FoldTime
@@ -103,7 +103,7 @@ def compare(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neurons: NeuronModel | str | Iterable[NeuronModel | str],
+    neurons: RateNeuron | str | Iterable[RateNeuron | str],
     scale: float | None = None,
     percentile: float | None = None,
     seconds: float = 0.5,

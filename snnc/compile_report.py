@@ -9,8 +9,8 @@ from snnc.coverage import Coverage
 from snnc.errors import few
 from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.neuron_spec import NeuronSpec
+from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.calibration import Calibration
 from snnc.passes.threshold_rules import ThresholdRule
@@ -32,7 +32,7 @@ class CompileReport:
     the network, to which neuron and scale are nothing. integer: of a network with integer synapses.
     """
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     polarity: Polarity
     sites: int
     scale: float
@@ -44,7 +44,7 @@ class CompileReport:
     timesteps: int
     rule: ThresholdRule
     percentile: float
-    neurons: tuple[tuple[str, NeuronModel], ...]
+    neurons: tuple[tuple[str, RateNeuron], ...]
     integer: IntegerSynapses | None = None
     imported: int = 0
 
@@ -87,7 +87,7 @@ class CompileReport:
 
 
 def idle_options(
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     scale: float | None,
     percentile: float | None,
     rule: ThresholdRule | str | None,
@@ -105,7 +105,7 @@ def idle_options(
     return [f"all neurons are quantisers of the network itself: {', '.join(named)} did nothing"]
 
 
-def _widened(asked: NeuronModel, taken: NeuronModel, fidelity: float) -> str:
+def _widened(asked: RateNeuron, taken: RateNeuron, fidelity: float) -> str:
     few, more = asked.plain_parameters.get("M"), taken.plain_parameters.get("M")
     return (
         f"no lambda keeps {fidelity:g} with M = {few}: the neuron has M = {more}, which costs many "
@@ -125,8 +125,8 @@ def warnings_of(
     choice: Choice | None,
     fidelity: float,
     calibration: Calibration,
-    requested: NeuronModel,
-    taken: NeuronModel,
+    requested: RateNeuron,
+    taken: RateNeuron,
     integer: IntegerSynapses | None,
 ) -> list[str]:
     """What the user should know about a spiking network besides its numbers."""

@@ -21,9 +21,9 @@ from snnc.files import require_writable
 from snnc.fitted import fitted, rule_for
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses, neuron_model
 from snnc.ir.node import Array
 from snnc.ir.numbers import plain
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses, rate_neuron
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
@@ -75,7 +75,7 @@ class SpikingNetwork:
 def compile(
     model: Model | CalibratedNetwork,
     *,
-    neuron: NeuronModel | str = "sfn",
+    neuron: RateNeuron | str = "sfn",
     calibration: Source | None = None,
     statistics: str | Path | None = None,
     save_statistics: str | Path | None = None,
@@ -114,7 +114,7 @@ def compile(
     """
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
-    requested = neuron = neuron_model(neuron)
+    requested = neuron = rate_neuron(neuron)
     require_fidelity(fidelity)
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     timesteps = plain(timesteps)
@@ -212,7 +212,7 @@ def compile(
     return SpikingNetwork(spiking, ann, report, network.sources)
 
 
-def _chosen_neurons(spiking: Graph, sited: Graph) -> tuple[tuple[str, NeuronModel], ...]:
+def _chosen_neurons(spiking: Graph, sited: Graph) -> tuple[tuple[str, RateNeuron], ...]:
     """The model at every site that is no quantiser of the network, by name of the neuron."""
     imported = {site.outputs[0] for site in sited.sites} - {s.outputs[0] for s in sited.open_sites}
     found = (n for n in spiking.neurons if n.outputs[0] not in imported)
@@ -220,11 +220,11 @@ def _chosen_neurons(spiking: Graph, sited: Graph) -> tuple[tuple[str, NeuronMode
 
 
 def _chosen(
-    neuron: NeuronModel,
-    wider: NeuronModel | None,
+    neuron: RateNeuron,
+    wider: RateNeuron | None,
     choose: Callable[..., Choice],
     watch: Watch,
-) -> tuple[NeuronModel, Choice]:
+) -> tuple[RateNeuron, Choice]:
     """The scale factor for `neuron`; where none is good enough, `wider` with a finer one if that
     is."""
 

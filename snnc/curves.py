@@ -14,9 +14,9 @@ from snnc.calibrated import CalibratedNetwork, require_calibrated
 from snnc.data import Source
 from snnc.errors import CompileError
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
-from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.neuron_spec import NeuronSpec, listed, spec_at
 from snnc.ir.numbers import plain
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 from snnc.neurons.sfn import SFN, Levels
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.threshold_rules import PERCENTILE
@@ -41,14 +41,14 @@ def lambda_curve(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neuron: NeuronModel | str = DEFAULT_NEURON,
+    neuron: RateNeuron | str = DEFAULT_NEURON,
     scales: Iterable[float] = GRID,
     percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
 ) -> Study:
     """Metric and energy at every scale factor, on `data` (Figure 3a)."""
     require_calibrated(network)
-    neuron = neuron_model(neuron)
+    neuron = rate_neuron(neuron)
     fits = Fits(network, recipe)
     p = fits.percentile(percentile, [neuron])
     trials = [Setting(neuron, scale, p) for scale in _values(scales, "lambda")]
@@ -59,7 +59,7 @@ def percentile_curve(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neuron: NeuronModel | str = DEFAULT_NEURON,
+    neuron: RateNeuron | str = DEFAULT_NEURON,
     percentiles: Iterable[float] = PERCENTILES,
     scale: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
@@ -69,7 +69,7 @@ def percentile_curve(
     scale: the same lambda for every p; None chooses one for each p, as `compile` would.
     """
     require_calibrated(network)
-    neuron = neuron_model(neuron)
+    neuron = rate_neuron(neuron)
     fits = Fits(network, recipe)
     asked = [fits.percentile(p, [neuron]) for p in _values(percentiles, "percentile")]
     trials = fits.scaled([Setting(neuron, 1.0, p) for p in asked], scale)
@@ -80,7 +80,7 @@ def timesteps_curve(
     network: CalibratedNetwork,
     data: Source,
     *,
-    neurons: NeuronModel | str | Iterable[NeuronModel | str] = "if",
+    neurons: RateNeuron | str | Iterable[RateNeuron | str] = "if",
     timesteps: Iterable[int] = TIMESTEPS,
     scale: float | None = None,
     percentile: float | None = None,
@@ -119,7 +119,7 @@ def ablation(
     return Study("fire function", measured(fits, data, trials))
 
 
-def _over_time(neuron: NeuronModel | str, timesteps: Iterable[int]) -> list[Setting]:
+def _over_time(neuron: RateNeuron | str, timesteps: Iterable[int]) -> list[Setting]:
     """One series of a curve over timesteps."""
     series, found = neuron if isinstance(neuron, str) else str(NeuronSpec(neuron)), []
     for t in timesteps:

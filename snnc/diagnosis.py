@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Role
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.passes.threshold_rules import RULES
 
 CAUSES = ("unseen", "saturated", "silent", "gap", "rounding")
@@ -44,7 +44,7 @@ class SiteError:
     share: float
     entries: Mapping[str, float]
     blame: Mapping[str, float]
-    neuron: NeuronModel
+    neuron: RateNeuron
 
     @property
     def cause(self) -> str:

@@ -12,9 +12,9 @@ from snnc.data import Source, samples_of
 from snnc.errors import CompileError
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.neuron_spec import NeuronSpec
 from snnc.ir.node import Array, Neuron
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 from snnc.neurons.dual_if import DualIF
 from snnc.neurons.integrate_fire import IF
 from snnc.passes.fold_time import FoldTime
@@ -97,7 +97,7 @@ class Equivalence:
         }
 
 
-def require_integrate_and_fire(model: NeuronModel) -> None:
+def require_integrate_and_fire(model: RateNeuron) -> None:
     """Raises CompileError for neurons that the theorems do not speak of."""
     if not isinstance(model, IF | DualIF):
         raise CompileError(
@@ -115,7 +115,7 @@ def verify_equivalence(
     data: Source,
     *,
     timesteps: int,
-    neuron: NeuronModel | str = "if",
+    neuron: RateNeuron | str = "if",
     scale: float | None = None,
     percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
@@ -128,7 +128,7 @@ def verify_equivalence(
     """
     require_calibrated(network)
     FoldTime(timesteps)
-    model = neuron_model(neuron)
+    model = rate_neuron(neuron)
     require_integrate_and_fire(model)
     fits = Fits(network, recipe)
     asked = Setting(model, 1.0, fits.percentile(percentile, [model]), None, timesteps)

@@ -12,8 +12,8 @@ from snnc.energy import PJ_AC, PJ_MAC
 from snnc.fidelity import primary_output
 from snnc.fitted import fitted, rule_for
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.neuron_spec import NeuronSpec
+from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.passes.threshold_rules import ThresholdRule, percentile_of
 from snnc.search.grid import Choice, choose_scale, require_fidelity
 
@@ -28,7 +28,7 @@ def unwatched(phase: str, done: int, total: int | None) -> None:
 class Setting:
     """A spiking network to measure; the fields of Point."""
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     scale: float
     percentile: float
     reached: bool | None = None
@@ -70,11 +70,11 @@ class Fits:
         self.recipe = recipe
         self._made: dict[tuple[Any, ...], Graph] = {}
 
-    def percentile(self, asked: float | None, neurons: Iterable[NeuronModel]) -> float:
+    def percentile(self, asked: float | None, neurons: Iterable[RateNeuron]) -> float:
         """p for these neurons; CompileError where their rules take none and one is asked for."""
         return percentile_of(asked, map(self._rule, neurons))
 
-    def _rule(self, neuron: NeuronModel) -> ThresholdRule:
+    def _rule(self, neuron: RateNeuron) -> ThresholdRule:
         return rule_for(self.network, neuron, self.recipe.threshold_rule)
 
     def fitted(self, trial: Setting) -> Graph:

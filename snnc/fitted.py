@@ -9,7 +9,7 @@ from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.data import Feeds
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 from snnc.passes.fit_thresholds import fitting
 from snnc.passes.fold_time import require_foldable
 from snnc.passes.site_neurons import SiteNeurons
@@ -20,7 +20,7 @@ from snnc.reservoir import Reservoir
 
 def rule_for(
     network: CalibratedNetwork,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     rule: ThresholdRule | str | None = None,
     synapses: Synapses = "float",
 ) -> ThresholdRule:
@@ -30,7 +30,7 @@ def rule_for(
 
 def fitted(
     network: CalibratedNetwork,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     rule: ThresholdRule | str | None = None,
     *,
     percentile: float = PERCENTILE,
@@ -65,7 +65,7 @@ def fitted(
     return run_passes(graph, (*fit, *own), watch)
 
 
-def _require_unbounded(neuron: NeuronModel) -> None:
+def _require_unbounded(neuron: RateNeuron) -> None:
     if neuron.parameters["bound"] != math.inf:
         raise CompileError(
             f"{neuron.name}: a bound holds inputs of one timestep; over several it would hold what"

@@ -14,8 +14,8 @@ from snnc.data import Source, samples_of
 from snnc.errors import CompileError
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, neuron_model
 from snnc.ir.node import Array, Neuron, Role, Site, Statistics
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 from snnc.runtime import Session, batch_size
 from snnc.sites import find_site, site_names, steps_at
 from snnc.streams import spike_counts
@@ -94,7 +94,7 @@ def histogram(
     data: Source,
     site: str,
     *,
-    neuron: NeuronModel | str = DEFAULT_NEURON,
+    neuron: RateNeuron | str = DEFAULT_NEURON,
     scale: float | None = None,
     percentile: float | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
@@ -105,7 +105,7 @@ def histogram(
     scale: None chooses lambda as `compile` would.
     """
     require_calibrated(network)
-    neuron = neuron_model(neuron)
+    neuron = rate_neuron(neuron)
     place = find_site(network.sited, site)
     name = site_names(network.sited)[place.outputs[0]]
     if place.role == "quantizer":

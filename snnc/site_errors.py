@@ -11,8 +11,8 @@ from snnc.diagnosis import CAUSES, Diagnosis, SiteError
 from snnc.errors import CompileError
 from snnc.fidelity import primary_output
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Array, Node, Site
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.passes.substitute import neuron_at
 from snnc.reservoir import Reservoir
 from snnc.runtime import Session, batch_size
@@ -122,7 +122,7 @@ class _Run:
         return own, at_output
 
 
-def spiking_at(sited: Graph, site: Site, model: NeuronModel, steps: tuple[Array, Array]) -> Graph:
+def spiking_at(sited: Graph, site: Site, model: RateNeuron, steps: tuple[Array, Array]) -> Graph:
     """The network with a neuron at one site and the exact activation at all others."""
 
     def rule(node: Node) -> Replacement | None:
@@ -161,7 +161,7 @@ class _Error:
 class _OwnError(_Error):
     """Running error of a neuron on exact activations, and what causes it."""
 
-    def __init__(self, model: NeuronModel, steps: tuple[Array, Array]) -> None:
+    def __init__(self, model: RateNeuron, steps: tuple[Array, Array]) -> None:
         super().__init__()
         self._model, self._steps = model, steps
         self._entries = dict.fromkeys(CAUSES, 0)
@@ -188,7 +188,7 @@ class _OwnError(_Error):
 
 
 def causes_of(
-    x: Array, out: Array, model: NeuronModel, steps: tuple[float | Array, float | Array]
+    x: Array, out: Array, model: RateNeuron, steps: tuple[float | Array, float | Array]
 ) -> dict[str, Array]:
     """Every entry that is not exact under exactly one of CAUSES, as masks."""
     highest, lowest = (

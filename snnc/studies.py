@@ -9,8 +9,8 @@ from typing import Any, Literal
 from snnc.data import Source, samples_of
 from snnc.evaluation import Evaluation, evaluate_each
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.neuron_spec import NeuronSpec
+from snnc.ir.rate_neuron import RateNeuron
 
 __all__ = ["DEFAULT_RECIPE", "Recipe", "Setting"]
 
@@ -23,7 +23,7 @@ class Point:
     timesteps: that it runs. series, at: in a curve over timesteps, its neuron as asked for, and T.
     """
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     scale: float
     percentile: float
     result: Evaluation

@@ -14,7 +14,7 @@ from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError, unknown_name
 from snnc.fidelity import primary_output
 from snnc.fitted import fitted, rule_for
-from snnc.ir.neuron import NeuronModel, Polarity, neuron_model
+from snnc.ir.rate_neuron import Polarity, RateNeuron, rate_neuron
 from snnc.ir.text import format_graph
 from snnc.passes.threshold_rules import ThresholdRule, percentile_of
 from snnc.prepare import Model
@@ -72,7 +72,7 @@ def tune(
     *,
     data: Source,
     calibration: Source | None = None,
-    neuron: NeuronModel | str = "sfn",
+    neuron: RateNeuron | str = "sfn",
     metric: Metric | None = None,
     objective: Goal = "metric",
     trials: int = 50,
@@ -106,7 +106,7 @@ def tune(
     from snnc.search.study import Study
 
     watch = watch or Watch()
-    neuron = neuron_model(neuron)
+    neuron = rate_neuron(neuron)
     _check(objective, trials, scale_range, tolerance, storage, study, seed)
     where = Storage(storage)
     network = _calibrated(model, calibration, watch)

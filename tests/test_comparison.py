@@ -152,7 +152,7 @@ def test_each_neuron_is_fitted_once_and_shown(
     made: list[str] = []
     phases: dict[str, int] = {}
 
-    def counting(network: Any, neuron: snnc.NeuronModel, *words: Any, **options: Any) -> Graph:
+    def counting(network: Any, neuron: snnc.RateNeuron, *words: Any, **options: Any) -> Graph:
         made.append(str(NeuronSpec(neuron, options["timesteps"])))
         return fitted(network, neuron, *words, **options)
 

@@ -10,6 +10,7 @@ import snnc
 from snnc.calibrated import calibrate_sites, with_scale
 from snnc.data import Feeds, Source, samples_of
 from snnc.ir.node import Array
+from snnc.ir.rate_neuron import rate_neuron
 from snnc.prepare import prepare
 from snnc.runtime import Session
 from tests.conftest import DATA, calibration_path, held_out_path, model_path
@@ -102,7 +103,7 @@ def test_fine_steps_bring_the_spiking_network_to_the_ann() -> None:
 @pytest.mark.parametrize("levels", ["dense", "sformer", "linear", "exponential"])
 @pytest.mark.parametrize("rule", ["nearest", "eq11"])
 def test_every_neuron_setting_compiles_and_runs(levels: str, rule: str) -> None:
-    neuron = snnc.make_neuron("sfn", levels=levels, rule=rule, M=6)
+    neuron = rate_neuron(f"sfn:M=6:rule={rule}:levels={levels}")
     network = snnc.compile(
         model_path("digits_cnn"),
         neuron=neuron,

@@ -308,7 +308,7 @@ def test_energy_adds_up_over_timesteps(cnn: CalibratedNetwork) -> None:
 @pytest.mark.parametrize("network, neuron", [("cnn", "if"), ("cnn", SFN), ("vit", SFN)])
 def test_sums_of_spikes_give_the_energy_of_all_spikes(
     network: str,
-    neuron: snnc.NeuronModel | str,
+    neuron: snnc.RateNeuron | str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

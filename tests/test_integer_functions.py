@@ -14,8 +14,8 @@ from snnc.export import export
 from snnc.ir.channels_last import channels_first, channels_last
 from snnc.ir.composed import Activation, Composed, composed, neuron_attributes
 from snnc.ir.graph import DOMAIN, Graph, Stage
-from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Attribute, Coding, Loc, Neuron, Op, Sides, Type, real
+from snnc.ir.rate_neuron import ZERO_POINT
 from snnc.neurons.sfn import SFN
 from snnc.runtime import Session
 

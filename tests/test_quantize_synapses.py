@@ -16,8 +16,8 @@ from snnc.calibrated import with_scale
 from snnc.calibrating import Watch, calibrate
 from snnc.data import samples_of
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Array, Attribute, Loc, Op
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.ir.verify import verify
 from snnc.passes import quantize_synapses
 from snnc.passes.integer_weights import IntegerWeights, integer_layers
@@ -359,7 +359,7 @@ def test_a_site_of_one_sign_gets_its_own_step() -> None:
         (snnc.AIF(n_min=-127), "both", snnc.AIF(n_min=-127)),
     ],
 )
-def test_models_of_8_bits(neuron: NeuronModel, sides: Any, expected: NeuronModel) -> None:
+def test_models_of_8_bits(neuron: RateNeuron, sides: Any, expected: RateNeuron) -> None:
     assert neuron.at(sides, "float") == neuron
     assert neuron.at(sides, "int8") == expected
 

@@ -19,8 +19,8 @@ from snnc.export import export
 from snnc.ir.composed import Composed, neuron_attributes
 from snnc.ir.functions import FUNCTIONS
 from snnc.ir.graph import DOMAIN, Graph, Stage
-from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel
 from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Sides, Type, real
+from snnc.ir.rate_neuron import LARGEST_COUNT, ZERO_POINT, RateNeuron
 from snnc.kernels import instruction_sets, using_instruction_set
 from snnc.neurons.aif import AIF
 from snnc.neurons.dual_if import DualIF
@@ -38,7 +38,7 @@ INF = float("inf")
 MAX = float(np.finfo(np.float32).max)
 NEURONS = (3, 19)  # of one sample: channels, and positions that are no multiple of a vector
 
-MODELS: tuple[NeuronModel, ...] = (
+MODELS: tuple[RateNeuron, ...] = (
     IF(),
     IF(potential=0.0),
     IF(potential=0.25, reset="hard"),
@@ -72,11 +72,11 @@ class Case:
     """A neuron of a battery: value of the graph that it computes."""
 
     value: str
-    model: NeuronModel
+    model: RateNeuron
     sides: Sides
 
 
-def every_side(model: NeuronModel) -> tuple[Sides, ...]:
+def every_side(model: RateNeuron) -> tuple[Sides, ...]:
     if "negative" not in model.signs:
         return ("positive", "silent")
     return ("both", "positive", "negative", "silent")

@@ -14,8 +14,8 @@ from snnc.backends.lowering.rectifiers import share_rectifiers
 from snnc.integer_synapses import NO_OPERATION
 from snnc.ir.composed import composed
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import Synapses
 from snnc.ir.node import Array, Neuron, Op
+from snnc.ir.rate_neuron import Synapses
 from snnc.runtime import Session
 from tests.onnx_models import arrays, model
 

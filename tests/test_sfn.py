@@ -20,15 +20,9 @@ from onnx.reference import ReferenceEvaluator
 from snnc.errors import CompileError
 from snnc.export import export
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import (
-    NeuronModel,
-    Parameter,
-    Polarity,
-    finite_step,
-    make_neuron,
-    neuron_models,
-)
+from snnc.ir.neuron import Parameter, make_neuron, neuron_models
 from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Sides, Statistics, Type, real
+from snnc.ir.rate_neuron import Polarity, finite_step
 from snnc.kernels import instruction_sets, using_instruction_set
 from snnc.neurons.sfn import MAX_M, SFN, WITHOUT_GAPS
 from snnc.runtime import Session
@@ -739,7 +733,7 @@ def test_softmax_step_of_table_7() -> None:
 
 def test_sfn_is_a_registered_model_with_its_defaults() -> None:
     assert neuron_models()["sfn"] is SFN
-    model: NeuronModel = make_neuron("sfn")
+    model = make_neuron("sfn")
     assert model == SFN(8, "nearest", "dense", INF)
     assert model.parameters == {"M": 8, "rule": "nearest", "levels": "dense", "bound": INF}
     assert list(model.parameters) == ["M", "rule", "levels", "bound"]

@@ -273,7 +273,7 @@ def test_advice_follows_the_main_cause(cause: str, role: str, remedy: str) -> No
         (snnc.SFN(), "lower --percentile, or raise --m", "smaller --lambda"),
     ],
 )
-def test_advice_is_of_the_neuron(neuron: snnc.NeuronModel, saturated: str, rounding: str) -> None:
+def test_advice_is_of_the_neuron(neuron: snnc.RateNeuron, saturated: str, rounding: str) -> None:
     for cause, remedy in (("saturated", saturated), ("rounding", rounding)):
         site = caused_by(cause, neuron=neuron)
         (advice,) = Diagnosis(10, "y", 0.2, (site,)).advice

@@ -13,9 +13,9 @@ import snnc
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Array
 from snnc.ir.parse import parse_graph
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.ir.text import format_graph
 from snnc.ir.verify import verify
 from snnc.neurons.aif import AIF
@@ -57,7 +57,7 @@ def network() -> CalibratedNetwork:
 def fitted(
     network: CalibratedNetwork,
     rule: ThresholdRule,
-    neuron: NeuronModel | None = None,
+    neuron: RateNeuron | None = None,
     timesteps: int = 1,
 ) -> Graph:
     fit = FitThresholds(rule, neuron or IF(), network.samples, timesteps=timesteps)
@@ -160,7 +160,7 @@ def test_text_of_thresholds_by_channel(network: CalibratedNetwork) -> None:
 @pytest.mark.parametrize("timesteps", [1, 3])
 @pytest.mark.parametrize("neuron", [IF(), DualIF(), MTN(N=4), SFN(M=2)])
 def test_spikes_are_multiples_of_their_channels_step(
-    network: CalibratedNetwork, neuron: NeuronModel, timesteps: int
+    network: CalibratedNetwork, neuron: RateNeuron, timesteps: int
 ) -> None:
     graph = fitted(network, RULES["channel-mse"], neuron, timesteps)
     spiking = with_scale(graph, neuron, 0.5, timesteps=timesteps)
@@ -223,14 +223,14 @@ def test_corrected_biases_bring_the_mean_of_the_outputs_back(network: Calibrated
 @pytest.mark.parametrize("neuron, timesteps", [(IF(), 5), (MTN(4), 1)])
 def test_thresholds_are_tried_on_a_few_channels_at_a_time(
     network: CalibratedNetwork,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     timesteps: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Which changes none of them, and holds no more than a block at once."""
     rule, at_once = RULES["channel-mse"], []
 
-    def count(self: NeuronModel, x: Array, *steps: Array) -> Array:
+    def count(self: RateNeuron, x: Array, *steps: Array) -> Array:
         at_once.append(x.size * timesteps)
         return original(self, x, *steps)
 

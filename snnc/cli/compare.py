@@ -27,8 +27,8 @@ from snnc.energy import PJ_AC
 from snnc.files import require_writable
 from snnc.fits import Recipe
 from snnc.frontend import external_files
-from snnc.ir.neuron import Polarity
 from snnc.ir.neuron_spec import neuron_spec
+from snnc.ir.rate_neuron import Polarity
 from snnc.plots import plot, require_format
 from snnc.report import percent, table
 

@@ -32,7 +32,7 @@ from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.integer_synapses import IntegerSynapses
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import Polarity, Synapses
+from snnc.ir.rate_neuron import Polarity, Synapses
 from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses

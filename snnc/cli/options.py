@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from snnc.energy import PJ_AC, PJ_MAC
-from snnc.ir.neuron import NeuronModel, parse_neuron
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.threshold_rules import RULES
 from snnc.random_data import RANDOM
@@ -184,9 +184,9 @@ def samples_from(calibration: str | None) -> str | Path | None:
     return calibration if calibration is None or calibration == RANDOM else Path(calibration)
 
 
-def neuron_of(neuron: str, m: int | None, rule: str | None, levels: str | None) -> NeuronModel:
+def neuron_of(neuron: str, m: int | None, rule: str | None, levels: str | None) -> RateNeuron:
     """The neuron that the options describe."""
-    return parse_neuron(neuron_text(neuron, m, rule, levels))
+    return rate_neuron(neuron_text(neuron, m, rule, levels))
 
 
 def neuron_text(neuron: str, m: int | None, rule: str | None, levels: str | None) -> str:

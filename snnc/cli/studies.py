@@ -18,8 +18,8 @@ from snnc.files import require_writable
 from snnc.fits import Recipe
 from snnc.frontend import external_files
 from snnc.histogram import Histogram, histogram
-from snnc.ir.neuron import NeuronModel, Polarity, parse_neuron
 from snnc.ir.neuron_spec import NeuronSpec, spec_at
+from snnc.ir.rate_neuron import Polarity, RateNeuron, rate_neuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
@@ -121,8 +121,8 @@ def _specs(options: dict[str, Any]) -> list[NeuronSpec]:
     return [spec_at(neuron, t) for neuron in _neurons(options) for t in times]
 
 
-def _neuron(options: dict[str, Any]) -> NeuronModel:
-    return parse_neuron(_neurons(options)[0])
+def _neuron(options: dict[str, Any]) -> RateNeuron:
+    return rate_neuron(_neurons(options)[0])
 
 
 def _polarity(options: dict[str, Any]) -> Polarity:
@@ -223,7 +223,7 @@ def _row(study: Study, point: Point) -> list[Any]:
     ]
 
 
-def _levels(neuron: NeuronModel) -> int | None:
+def _levels(neuron: RateNeuron) -> int | None:
     """How many levels a sign has, of a fire function."""
     return len(neuron.level_values) if isinstance(neuron, SFN) else None
 

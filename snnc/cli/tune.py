@@ -21,7 +21,7 @@ from snnc.cli.output import Progress, json_option, print_json
 from snnc.compiler import compile
 from snnc.files import require_writable
 from snnc.frontend import external_files
-from snnc.ir.neuron import Polarity
+from snnc.ir.rate_neuron import Polarity
 from snnc.report import percent, table
 from snnc.search.outcome import Trial, best_of
 from snnc.tuning import RANGE, Goal, Tuned, tune

@@ -22,7 +22,7 @@ from snnc.equivalence import (
     verify_equivalence,
 )
 from snnc.fits import Recipe
-from snnc.ir.neuron import parse_neuron
+from snnc.ir.rate_neuron import rate_neuron
 from snnc.passes.fold_time import FoldTime
 from snnc.report import percent, short, table
 
@@ -71,7 +71,7 @@ def verify_equivalence_command(
       snnc verify-equivalence model.onnx --calibration samples.npz --timesteps 16
     """
     FoldTime(timesteps)
-    asked = parse_neuron(neuron)
+    asked = rate_neuron(neuron)
     require_integrate_and_fire(asked)
     with Progress() as progress:
         network = calibrate(

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeAlias, get_args
 
 from snnc.ir.graph import DOMAIN
-from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
+from snnc.ir.neuron import make_neuron
 from snnc.ir.node import Activity, Attribute, Neuron, Op, Sides
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron, rate_neurons
 
 PARTS = "parts"
 """Attribute: for each operation of the network that this one does the work of, in order, the value
@@ -50,7 +51,7 @@ class Composed:
     drive: str = ""
     add: bool = False
     activation: Activation = ""
-    neuron: NeuronModel | None = None
+    neuron: RateNeuron | None = None
     sides: Sides = "silent"
     count: bool = False
     kept: bool = False
@@ -122,10 +123,10 @@ def composed(op: Op) -> Composed | None:
     candidates = [made]
     if neuron:
         kind = str(op.attrs.get("model"))
-        if kind not in neuron_models():
+        if kind not in rate_neurons():
             return None
-        parameters = {k: v for k, v in op.attrs.items() if k in _fields(neuron_models()[kind])}
-        model = make_neuron(kind, **parameters)  # type: ignore[arg-type]
+        parameters = {k: v for k, v in op.attrs.items() if k in _fields(rate_neurons()[kind])}
+        model = rate_neuron(make_neuron(kind, **parameters))  # type: ignore[arg-type]
         candidates = [replace(made, neuron=model, sides=sides) for sides in get_args(Sides)]
     fitting = (c for c in candidates if c.name == name and _reads(c, op.inputs))
     known = bool(drive or neuron) and len(op.outputs) == 1 + made.kept
@@ -153,7 +154,7 @@ def neuron_attributes(neuron: Neuron) -> dict[str, Attribute]:
 def without_neuron(attrs: Mapping[str, Attribute]) -> dict[str, Attribute]:
     """The attributes that are not those of a neuron."""
     own = {"model"} | _fields(Activity)
-    model = neuron_models().get(str(attrs.get("model")))
+    model = rate_neurons().get(str(attrs.get("model")))
     own |= set() if model is None else _fields(model)
     return {key: value for key, value in attrs.items() if key not in own}
 

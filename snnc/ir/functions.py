@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from snnc.ir.composed import DRIVES, Composed, composed
 from snnc.ir.graph import DOMAIN
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Neuron, Node, Op, Sides
 from snnc.ir.over_time import BODIES, over_time
+from snnc.ir.rate_neuron import RateNeuron
+from snnc.ir.spike_times import BODIES as SPIKE_TIME_BODIES
 
 _REFERENCE = re.compile(r": (\w+) = @(\w+)")
 
@@ -91,18 +92,18 @@ def _function(made: Composed) -> Function:
     return Function(made.name, made.inputs, "\n".join(lines), tuple(calls), made.outputs)
 
 
-def _fired(made: Composed, model: NeuronModel) -> Function:
+def _fired(made: Composed, model: RateNeuron) -> Function:
     """The neurons of an operation."""
     once = _neuron(model, made.sides, made.count)
     return _over_time(model, made.sides, once) if made.over_time else once
 
 
-def _neuron(model: NeuronModel, sides: Sides, count: bool = False) -> Function:
+def _neuron(model: RateNeuron, sides: Sides, count: bool = False) -> Function:
     name, body = model.count_function(sides) if count else model.function(sides)
     return Function(name, ("x", "positive", "negative"), body)
 
 
-def _over_time(model: NeuronModel, sides: Sides, once: Function) -> Function:
+def _over_time(model: RateNeuron, sides: Sides, once: Function) -> Function:
     return Function(f"{once.name}OverTime", once.inputs, over_time(model, sides))
 
 
@@ -230,6 +231,7 @@ FUNCTIONS = {
     "MaxPoolCounts": Function("MaxPoolCounts", ("x",), _POOL),
     "IntegerWeights": Function("IntegerWeights", ("w", "scale", "zero"), _WEIGHTS),
     **{name: Function(name, ("x",), body) for name, body in BODIES.items()},
+    **{name: Function(name, *made) for name, made in SPIKE_TIME_BODIES.items()},
 }
 """Operations that are not composed; Silu is an ONNX operation only from opset 24 (Swish)."""
 

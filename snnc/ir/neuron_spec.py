@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import NeuronModel, parse_neuron
+from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 
 _PLACE = re.compile(r"(?<==)T(?=[:@]|$)|(?<=@)T$")
 """Where a spec may say T: the value of a parameter, or the timesteps."""
@@ -17,7 +17,7 @@ _PLACE = re.compile(r"(?<==)T(?=[:@]|$)|(?<=@)T$")
 class NeuronSpec:
     """A neuron model over a number of timesteps."""
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     timesteps: int = 1
 
     def __str__(self) -> str:
@@ -27,9 +27,9 @@ class NeuronSpec:
         return text if self.timesteps == 1 else f"{text}@{self.timesteps}"
 
 
-def neuron_spec(asked: NeuronModel | str, timesteps: int = 1) -> NeuronSpec:
+def neuron_spec(asked: RateNeuron | str, timesteps: int = 1) -> NeuronSpec:
     """A model, or a spec such as 'if:potential=0@32', over `timesteps` where it does not say."""
-    if isinstance(asked, NeuronModel):
+    if isinstance(asked, RateNeuron):
         return NeuronSpec(asked, timesteps)
     if not isinstance(asked, str):
         raise CompileError(f"{asked!r} is no neuron model", help="pass snnc.SFN(), or its name")
@@ -38,21 +38,21 @@ def neuron_spec(asked: NeuronModel | str, timesteps: int = 1) -> NeuronSpec:
         raise CompileError(
             f"'{asked}' names no number of timesteps: '{number}'", help=f"write {text}@8, say"
         )
-    return NeuronSpec(parse_neuron(text), int(number) if at else timesteps)
+    return NeuronSpec(rate_neuron(text), int(number) if at else timesteps)
 
 
 def listed(
-    neurons: NeuronModel | str | Iterable[NeuronModel | str],
-) -> list[NeuronModel | str]:
+    neurons: RateNeuron | str | Iterable[RateNeuron | str],
+) -> list[RateNeuron | str]:
     """Neurons one by one: of a list, of specs between commas, or one model."""
-    if isinstance(neurons, NeuronModel):
+    if isinstance(neurons, RateNeuron):
         return [neurons]
     if not isinstance(neurons, Iterable):
         raise CompileError(f"{neurons!r} is no list of neurons", help="pass ('sfn', 'if@32'), say")
     return [*neurons.split(",")] if isinstance(neurons, str) else list(neurons)
 
 
-def spec_at(asked: NeuronModel | str, timesteps: int) -> NeuronSpec:
+def spec_at(asked: RateNeuron | str, timesteps: int) -> NeuronSpec:
     """The spec for one number of timesteps T, where 'T' in it stands for that number.
 
     'if' runs T timesteps; 'mtn:N=T@1' has T levels and runs one. CompileError for timesteps that

@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph
-    from snnc.ir.neuron import NeuronModel
+    from snnc.ir.rate_neuron import RateNeuron
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Dim: TypeAlias = int | str | None
@@ -174,7 +174,7 @@ class Site:
     step: tuple[Step, Step] | None = None
     thresholds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     axis: int = 0
-    neuron: NeuronModel | None = None
+    neuron: RateNeuron | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Neuron:
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     loc: Loc
-    model: NeuronModel
+    model: RateNeuron
     activity: Activity | None = None
     timesteps: int = 1
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Sides
+from snnc.ir.rate_neuron import RateNeuron
 
 _SIGNS: tuple[Literal["positive", "negative"], ...] = ("positive", "negative")
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
-def over_time(model: NeuronModel, sides: Sides) -> str:
-    """The body of NeuronModel.over_time for x [T * N, ...], time first; T: attribute `timesteps`.
+def over_time(model: RateNeuron, sides: Sides) -> str:
+    """The body of RateNeuron.over_time for x [T * N, ...], time first; T: attribute `timesteps`.
 
     What does not depend on the input stands in front of the Scan: onnx.reference hands attributes
     to no function inside one.
@@ -35,7 +35,7 @@ def over_time(model: NeuronModel, sides: Sides) -> str:
     return "\n".join([_UNFOLD, *dict.fromkeys(constants), *scans, total, _FOLD])
 
 
-def _scan(model: NeuronModel, sides: Sides, inputs: str, fired: str) -> tuple[list[str], str]:
+def _scan(model: RateNeuron, sides: Sides, inputs: str, fired: str) -> tuple[list[str], str]:
     """Lines of what is the same at all timesteps, and a Scan over `inputs` [T, N, ...]."""
     body = _renamed(model.function(sides)[1], {"x": "membrane", "y": "spikes"})
     outside: list[str] = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import make_neuron, neuron_models, parse_neuron
+from snnc.ir.neuron import make_neuron
 from snnc.ir.node import (
     Activity,
     Array,
@@ -27,6 +27,7 @@ from snnc.ir.node import (
     Statistics,
     Type,
 )
+from snnc.ir.rate_neuron import rate_neuron, rate_neurons
 from snnc.ir.text import LONG_DTYPE, digest
 from snnc.ir.tokens import Tokens
 
@@ -249,15 +250,15 @@ def make_node(
         thresholds: Any = attrs.get("thresholds")
         axis: Any = attrs.get("axis", 0)
         own: Any = attrs.get("neuron")
-        neuron = None if own is None else parse_neuron(own)
+        neuron = None if own is None else rate_neuron(own)
         return Site(outputs, inputs, loc, role, statistics, step, thresholds, axis, neuron)
-    if kind in neuron_models():
+    if kind in rate_neurons():
         activity = _record(Activity, attrs)
         known = {"timesteps"} | {f.name for f in fields(Activity)}
         parameters: Any = {k: v for k, v in attrs.items() if k not in known}
         timesteps: Any = attrs.get("timesteps", 1)
         steps_written = inputs + ("",) * (3 - len(inputs))
-        model = make_neuron(kind, **parameters)
+        model = rate_neuron(make_neuron(kind, **parameters))
         return Neuron(outputs, steps_written, loc, model, activity, timesteps)
     return Op(outputs, inputs, loc, kind, attrs)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import finite_step
 from snnc.ir.node import Array, Op, Site
+from snnc.ir.rate_neuron import finite_step
 
 INTEGERS: Mapping[str, tuple[int, int]] = {
     f"{sign}int{bits}": (0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

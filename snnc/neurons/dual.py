@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from snnc.ir.neuron import NeuronModel, Synapses
 from snnc.ir.node import Array, Sides
+from snnc.ir.rate_neuron import RateNeuron, Synapses
 from snnc.neurons.uniform import SYMMETRIC, UniformNeuron, whole
 
 
@@ -22,10 +22,10 @@ class DualNeuron(UniformNeuron):
         return -self.top
 
     @abstractmethod
-    def _rising(self) -> NeuronModel:
+    def _rising(self) -> RateNeuron:
         """The neuron of positive inputs alone."""
 
-    def at(self, sides: Sides, synapses: Synapses) -> NeuronModel:
+    def at(self, sides: Sides, synapses: Synapses) -> RateNeuron:
         """Of positive spikes alone the neuron of one membrane: beside one that never fires, what
         inputs below zero take away over several timesteps would be lost."""
         if sides == "positive":

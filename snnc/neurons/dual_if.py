@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from snnc.ir.neuron import NeuronModel
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.neurons.dual import DualNeuron
 from snnc.neurons.integrate_fire import IF
 
@@ -29,7 +29,7 @@ class DualIF(DualNeuron):
     def __post_init__(self) -> None:
         self._check()
 
-    def _rising(self) -> NeuronModel:
+    def _rising(self) -> RateNeuron:
         return IF(self.potential, bound=self.bound)
 
     @property

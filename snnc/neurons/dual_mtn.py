@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from snnc.ir.neuron import NeuronModel
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.neurons.dual import DualNeuron
 from snnc.neurons.mtn import MTN
 
@@ -31,7 +31,7 @@ class DualMTN(DualNeuron):
         self._check()
         self._check_size("N", self.N)
 
-    def _rising(self) -> NeuronModel:
+    def _rising(self) -> RateNeuron:
         return MTN(self.N, self.potential, self.bound)
 
     @property

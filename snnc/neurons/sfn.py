@@ -9,9 +9,10 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import LARGEST_COUNT, ZERO_POINT, NeuronModel, Parameter
+from snnc.ir.neuron import Parameter
 from snnc.ir.node import Array, Sides
 from snnc.ir.numbers import real_number
+from snnc.ir.rate_neuron import LARGEST_COUNT, ZERO_POINT, RateNeuron
 from snnc.neurons.bodies import (
     CAPPED,
     CONSTANTS,
@@ -33,7 +34,7 @@ WITHOUT_GAPS: tuple[Levels, ...] = ("dense", "linear")
 
 
 @dataclass(frozen=True)
-class SFN(NeuronModel):
+class SFN(RateNeuron):
     """Emits step x y, y the level that the input reaches, with the sign of the input.
 
     M: size of the level set. levels: `sformer` 1..M then M-1+2^(k-M) for k = M+1..2M (eq. 12),

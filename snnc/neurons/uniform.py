@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from snnc.errors import CompileError
-from snnc.ir.neuron import ZERO_POINT, NeuronModel
 from snnc.ir.node import Array, Sides
 from snnc.ir.numbers import real_number
+from snnc.ir.rate_neuron import ZERO_POINT, RateNeuron
 from snnc.neurons.bodies import (
     CAPPED,
     CONSTANTS,
@@ -28,7 +28,7 @@ HIGHEST = 2**15
 """Largest spike count: grains of it stay exact float32 integers."""
 
 
-class UniformNeuron(NeuronModel):
+class UniformNeuron(RateNeuron):
     """count = clip(floor((x + v(0)) / theta), lowest, highest), theta the step of the sign of x.
 
     Decided in float32 grains of 1/256 threshold (spec 0.6): h = floor(x * (256/theta)) and count =

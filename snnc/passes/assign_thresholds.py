@@ -7,9 +7,9 @@ from typing import ClassVar, get_args
 
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Node, Site
 from snnc.ir.numbers import real_number
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class AssignThresholds:
     synapses: 'int8' for spike counts of 8 bits at every site.
     """
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     scale: float
     polarity: Polarity = "separate"
     synapses: Synapses = "float"

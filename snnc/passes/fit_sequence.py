@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.neuron import finite_step
 from snnc.ir.node import Array, Neuron, Node, Op, Site
 from snnc.ir.ops import rectifier_bound
+from snnc.ir.rate_neuron import finite_step
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.channels import by_channel, instants_by_channel
 from snnc.passes.fold_time import FoldTime

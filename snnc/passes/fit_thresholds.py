@@ -10,8 +10,8 @@ import numpy as np
 
 from snnc.data import Samples
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Polarity
 from snnc.ir.node import Array, Node, Site
+from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.passes.channels import axis_of, by_channel
 from snnc.passes.fit_sequence import fitted_in_sequence
 from snnc.passes.threshold_rules import ThresholdRule
@@ -41,7 +41,7 @@ class FitThresholds:
     """
 
     rule: ThresholdRule
-    neuron: NeuronModel
+    neuron: RateNeuron
     samples: Samples
     polarity: Polarity = "separate"
     timesteps: int = 1
@@ -121,7 +121,7 @@ class _Seen:
 
 def fitting(
     rule: ThresholdRule,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     reservoir: Reservoir,
     polarity: Polarity,
     timesteps: int,

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Node, Site
+from snnc.ir.rate_neuron import RateNeuron
 from snnc.passes.calibration import Calibration
 
 PROBABILITIES = (np.arange(256) + 0.5) / 256
@@ -20,7 +20,7 @@ PROBABILITIES = (np.arange(256) + 0.5) / 256
 class SiteNeurons:
     """Every site but those of softmax gets a model and threshold from its quantiles (spec 3.3)."""
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     calibration: Calibration
 
     name: ClassVar[str] = "site-neurons"

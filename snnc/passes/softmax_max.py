@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Synapses, finite_step
 from snnc.ir.node import Node, Site
+from snnc.ir.rate_neuron import RateNeuron, Synapses, finite_step
 
 
 @dataclass(frozen=True)
 class SoftmaxMax:
     """Softmax sites: step from the maximum, without lambda, positive branch only (spec 2.6)."""
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     synapses: Synapses = "float"
 
     name: ClassVar[str] = "softmax-max"

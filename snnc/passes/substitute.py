@@ -14,10 +14,10 @@ import numpy as np
 from snnc.ir.absorbed import Absorbed, absorbed_rectifier
 from snnc.ir.coding import with_spikes
 from snnc.ir.graph import Graph, Replacement, Stage
-from snnc.ir.neuron import NeuronModel, Synapses
 from snnc.ir.node import Array, Coding, Loc, Neuron, Node, Op, Site, Step, sides_of
 from snnc.ir.ops import ONNX_TYPE
 from snnc.ir.quantizer import Quantizer, imported
+from snnc.ir.rate_neuron import RateNeuron, Synapses
 from snnc.neurons.aif import AIF
 
 
@@ -28,7 +28,7 @@ class Substitute:
     timesteps: how many the network will have.
     """
 
-    neuron: NeuronModel
+    neuron: RateNeuron
     synapses: Synapses = "float"
     timesteps: int = 1
 
@@ -66,7 +66,7 @@ class Substitute:
             model = model.bounded(rectified.bound)
         return neuron_at(graph, site, x, model, steps)
 
-    def _model(self, site: Site) -> NeuronModel:
+    def _model(self, site: Site) -> RateNeuron:
         positive, negative = (np.any(step) for step in site.step or (0.0, 0.0))
         model = site.neuron or self.neuron
         return model.at(sides_of(bool(positive), bool(negative)), self.synapses)
@@ -85,7 +85,7 @@ class Substitute:
         return rectified if largest <= rectified.bound else None
 
 
-def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[NeuronModel, dict[str, Array]]:
+def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[RateNeuron, dict[str, Array]]:
     """The neuron that decides as a quantiser (spec 0.6), and its step for each sign it fires."""
     lowest, highest = 0 if rectified else found.lowest, found.highest
     model = AIF(L=max(highest, -lowest), n_min=lowest, n_max=highest, rounding="half-even")
@@ -93,7 +93,7 @@ def _of_quantizer(found: Quantizer, rectified: bool) -> tuple[NeuronModel, dict[
 
 
 def neuron_at(
-    graph: Graph, site: Site, x: str, model: NeuronModel, steps: Mapping[str, Array]
+    graph: Graph, site: Site, x: str, model: RateNeuron, steps: Mapping[str, Array]
 ) -> Replacement:
     """The neuron in place of a site, between casts where values are not float32.
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from snnc.errors import CompileError, unknown_name
-from snnc.ir.neuron import NeuronModel, Synapses
+from snnc.ir.rate_neuron import RateNeuron, Synapses
 from snnc.passes.calibration import require_percentile
 
 Statistic: TypeAlias = Literal["percentile", "maximum", "mse", "entropy"]
@@ -107,7 +107,7 @@ in data-free quantisation (Nagel et al., ICCV 2019), but behind the rectifier.""
 
 def threshold_rule(
     rule: ThresholdRule | str | None,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     synapses: Synapses = "float",
     masked: bool = False,
 ) -> ThresholdRule:

@@ -11,9 +11,9 @@ from snnc.data import Feeds, Samples
 from snnc.errors import CompileError
 from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
 from snnc.ir.numbers import real_number
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session
 from snnc.search.scaled import Scaled
@@ -60,7 +60,7 @@ def require_fidelity(fidelity: float) -> None:
 def choose_scale(
     ann: Graph,
     calibrated: Graph,
-    neuron: NeuronModel,
+    neuron: RateNeuron,
     samples: Samples,
     output: str,
     fidelity: float,

@@ -10,8 +10,8 @@ from snnc.calibrated import step_constants, with_scale
 from snnc.data import Feeds
 from snnc.energy import EnergyMeter
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import NeuronModel, Polarity, Synapses
 from snnc.ir.node import Array
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 from snnc.runtime import Session
 
 
@@ -45,7 +45,7 @@ class Scaled:
     def __init__(
         self,
         calibrated: Graph,
-        neuron: NeuronModel,
+        neuron: RateNeuron,
         polarity: Polarity = "separate",
         *,
         metered: bool = False,

@@ -7,9 +7,9 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.composed import Composed, neuron_attributes
 from snnc.ir.graph import DOMAIN, Graph
-from snnc.ir.neuron import LARGEST_COUNT
 from snnc.ir.node import Array, Neuron, Node, Op
 from snnc.ir.ops import SHAPE_ONLY
+from snnc.ir.rate_neuron import LARGEST_COUNT
 
 _NO_BYTES = frozenset({"DepthToSpace", "SpaceToDepth"})
 """Layout that not every supported onnxruntime runs on bytes."""

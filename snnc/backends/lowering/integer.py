@@ -21,8 +21,8 @@ from snnc.backends.lowering.linear import linear
 from snnc.backends.lowering.pooling import pool_counts
 from snnc.backends.lowering.product import product
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Attribute, Neuron, Node, Op
+from snnc.ir.rate_neuron import ZERO_POINT
 from snnc.ir.weights import quantized, quantized_layers
 
 _ZERO_POINTS = {"SpikeMatMul": ("a_zero_point", "b_zero_point")}

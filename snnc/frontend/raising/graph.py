@@ -11,10 +11,10 @@ from snnc.frontend.raising.layout import move_channels_first
 from snnc.ir.composed import PARTS, Composed, composed, without_neuron
 from snnc.ir.functions import MAX_POOL_COUNTS
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import ZERO_POINT
 from snnc.ir.node import Array, Dim, Loc, Node, Op, real
 from snnc.ir.ops import SHAPE_ONLY
 from snnc.ir.parse import make_node
+from snnc.ir.rate_neuron import ZERO_POINT
 from snnc.ir.time import REPEAT, RUNNING_MEAN
 
 

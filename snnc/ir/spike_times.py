@@ -1,0 +1,147 @@
+"""Operations whose results are spike times: their names, and texts of their function bodies.
+
+A neuron that fires at most once stands for a number of its range [low, high] by the time of its
+spike in its layer's window: at the start for `high`, never for `low` (spec 4.1). Values hold the
+numbers that spikes stand for, low + n (high - low) / ticks for a spike n ticks before the window
+ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from snnc.ir.graph import DOMAIN
+from snnc.ir.node import Node, Op
+
+SPIKE_TIME = f"{DOMAIN}.TimeToFirstSpike"
+"""A layer of neurons. input: membrane potential at the start of their window."""
+
+GATED_SPIKE_TIME = f"{DOMAIN}.GatedTimeToFirstSpike"
+"""The same with a second input, false where a neuron stays silent whatever it gets."""
+
+RELAY = f"{DOMAIN}.Relay"
+"""Neurons that fire as those of their input did, `windows` windows later."""
+
+Products: TypeAlias = Literal["quarter", "logexp", "ideal"]
+"""How two activations are multiplied: by squares of their sum and difference, by the exponential
+of the sum of their logarithms, or exactly."""
+
+PRODUCTS: Mapping[Products, str] = {
+    "quarter": "QuarterSquare",
+    "logexp": "LogExp",
+    "ideal": "Ideal",
+}
+"""First part of the operations that multiply; `Mul` or `MatMul` follows."""
+
+MULTIPLIED = frozenset(
+    f"{DOMAIN}.{p}{kind}" for p in PRODUCTS.values() for kind in ("Mul", "MatMul")
+)
+"""Operations that multiply two values of spike times."""
+
+FIRST_SPIKE = frozenset({"MaxPool", "GlobalMaxPool", "ReduceMax"})
+"""Operations that the earliest of several spikes performs, where all have one range."""
+
+TOLERANCE = 1 / 64
+"""Ticks by which a crossing may come after a tick and still count for it: sums of spike times often
+fall upon a tick, and rounding must not move them behind it."""
+
+
+def fires(node: Node) -> bool:
+    """Whether a node is a layer of neurons that fire at most once."""
+    return isinstance(node, Op) and node.op_type in (SPIKE_TIME, GATED_SPIKE_TIME)
+
+
+def emission(x: str, y: str, low: str, high: str) -> str:
+    """Text of y, the number that the spike for x stands for; x, low and high are values.
+
+    Starts and ends with a Max, which onnxruntime moves into no neighbour. NaN is silent.
+    """
+    p = f"{y}_"
+    return f"""{p}ticks_int = Constant <value_int: int = @ticks> ()
+        {p}ticks = Cast <to = 1> ({p}ticks_int)
+        {p}early = Constant <value_float: float = @early> ()
+        {p}width = Sub ({high}, {low})
+        {p}rate = Div ({p}ticks, {p}width)
+        {p}tick = Div ({p}width, {p}ticks)
+        {p}raised = Max ({x}, {low})
+        {p}above = Sub ({p}raised, {low})
+        {p}exact = Mul ({p}above, {p}rate)
+        {p}ahead = Add ({p}exact, {p}early)
+        {p}number = ThresholdedRelu <alpha = 0.0> ({p}ahead)
+        {p}capped = Min ({p}number, {p}ticks)
+        {p}left = Floor ({p}capped)
+        {p}gained = Mul ({p}left, {p}tick)
+        {p}decoded = Add ({p}gained, {low})
+        {y} = Max ({p}decoded, {low})"""
+
+
+def _attributes(*names: str) -> str:
+    return "\n".join(f"{n} = Constant <value_float: float = @{n}> ()" for n in names)
+
+
+_FIRED = f"{_attributes('low', 'high')}\n{emission('x', 'fired', 'low', 'high')}"
+_RANGES = _attributes("a_low", "a_high", "b_low", "b_high")
+
+_QUARTER = f"""{_RANGES}
+    sum_low = Add (a_low, b_low)
+    sum_high = Add (a_high, b_high)
+    difference_low = Sub (a_low, b_high)
+    difference_high = Sub (a_high, b_low)
+    sum = Add (a_wide, b_wide)
+    difference = Sub (a_wide, b_wide)
+    {emission("sum", "s", "sum_low", "sum_high")}
+    {emission("difference", "d", "difference_low", "difference_high")}
+    s_square = Mul (s, s)
+    d_square = Mul (d, d)
+    four_times = Sub (s_square, d_square)
+    quarter = Constant <value_float = 0.25> ()
+    product = Mul (four_times, quarter)"""
+"""a b = ((a + b)^2 - (a - b)^2) / 4 with neurons for a + b and a - b."""
+
+_LOG_EXP = f"""{_RANGES}
+    one = Constant <value_float = 1.0> ()
+    none = Constant <value_float = 0.0> ()
+    a_shift = Sub (one, a_low)
+    b_shift = Sub (one, b_low)
+    a_most = Add (a_high, a_shift)
+    b_most = Add (b_high, b_shift)
+    a_log_most = Log (a_most)
+    b_log_most = Log (b_most)
+    most = Add (a_log_most, b_log_most)
+    a_shifted = Add (a_wide, a_shift)
+    b_shifted = Add (b_wide, b_shift)
+    a_log = Log (a_shifted)
+    b_log = Log (b_shifted)
+    logs = Add (a_log, b_log)
+    {emission("logs", "l", "none", "most")}
+    powers = Exp (l)
+    a_part = Mul (a_wide, b_shift)
+    b_part = Mul (b_wide, a_shift)
+    shifts = Mul (a_shift, b_shift)
+    less_a = Sub (powers, a_part)
+    less_b = Sub (less_a, b_part)
+    product = Sub (less_b, shifts)"""
+"""a b = exp(ln(a + c) + ln(b + d)) - d a - c b - c d with neurons for the logarithm (spec 4.6)."""
+
+_ENTRYWISE = "a_wide = Identity (a)\n b_wide = Identity (b)"
+_PAIRWISE = """last = Constant <value_ints = [-1]> ()
+    third = Constant <value_ints = [-3]> ()
+    a_wide = Unsqueeze (a, last)
+    b_wide = Unsqueeze (b, third)"""
+_SUMMED = """inner = Constant <value_ints = [-2]> ()
+    y = ReduceSum <keepdims = 0> (product, inner)"""
+
+_X, _AB = ("x",), ("a", "b")
+BODIES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "TimeToFirstSpike": (_X, f"{_FIRED}\n y = Identity (fired)"),
+    "GatedTimeToFirstSpike": (("x", "alive"), f"{_FIRED}\n y = Where (alive, fired, low)"),
+    "Relay": (_X, "y = Identity (x)"),
+    "QuarterSquareMul": (_AB, f"{_ENTRYWISE}\n{_QUARTER}\n y = Identity (product)"),
+    "QuarterSquareMatMul": (_AB, f"{_PAIRWISE}\n{_QUARTER}\n{_SUMMED}"),
+    "LogExpMul": (_AB, f"{_ENTRYWISE}\n{_LOG_EXP}\n y = Identity (product)"),
+    "LogExpMatMul": (_AB, f"{_PAIRWISE}\n{_LOG_EXP}\n{_SUMMED}"),
+    "IdealMul": (_AB, "y = Mul (a, b)"),
+    "IdealMatMul": (_AB, "y = MatMul (a, b)"),
+}
+"""Inputs and text of every body, by name in domain ai.snnc."""
