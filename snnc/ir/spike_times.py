@@ -9,10 +9,12 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from snnc.ir.graph import DOMAIN
-from snnc.ir.node import Node, Op
+from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.node import Coding, Node, Op
+from snnc.ir.ops import SHAPE_ONLY
 
 SPIKE_TIME = f"{DOMAIN}.TimeToFirstSpike"
 """A layer of neurons. input: membrane potential at the start of their window."""
@@ -50,6 +52,35 @@ fall upon a tick, and rounding must not move them behind it."""
 def fires(node: Node) -> bool:
     """Whether a node is a layer of neurons that fire at most once."""
     return isinstance(node, Op) and node.op_type in (SPIKE_TIME, GATED_SPIKE_TIME)
+
+
+_MOVING = SHAPE_ONLY | {"Dropout", RELAY} | FIRST_SPIKE
+
+
+def time_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
+    """The range of every value that holds spike times: results of neurons, moved or the earliest
+    of several."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Op):
+            continue
+        if fires(node):
+            low, high = node.attrs["low"], node.attrs["high"]
+            assert isinstance(low, float) and isinstance(high, float)
+            found[node.outputs[0]] = low, high
+        elif node.op_type in _MOVING and node.inputs[0] in found:
+            found |= {name: found[node.inputs[0]] for name in node.outputs if name}
+    return found
+
+
+def with_times(graph: Graph) -> Graph:
+    """The graph with types that say which values are times of spikes."""
+    timed = time_ranges(graph)
+    types = {
+        name: replace(kind, coding=Coding.TIME) if name in timed else kind
+        for name, kind in graph.types.items()
+    }
+    return replace(graph, types=types)
 
 
 def emission(x: str, y: str, low: str, high: str) -> str:
