@@ -63,9 +63,12 @@ class EmitSpikes:
         low, high = self._range(graph, site)
         timing = self._timing(site)
         low, high = _resolved(low, high, int(timing["ticks"]))
-        kind = GATED_SPIKE_TIME if len(site.inputs) > 1 else SPIKE_TIME
         attrs: dict[str, Attribute] = {"low": low, "high": high, **timing, "window": 0}
-        return Op(site.outputs, site.inputs, site.loc, kind, attrs)
+        silenced = graph.op(site.inputs[0], "Where") if len(site.inputs) > 1 else None
+        if silenced is None:
+            return Op(site.outputs, site.inputs, site.loc, SPIKE_TIME, attrs)
+        inputs = silenced.inputs[1], silenced.inputs[0]
+        return Op(site.outputs, inputs, site.loc, GATED_SPIKE_TIME, attrs)
 
     def _timing(self, node: Op | Site) -> dict[str, int | float]:
         fitting = [

@@ -11,6 +11,9 @@ from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute, Dim, Loc, Node, Op, Role, Site, Type, real
 from snnc.passes.spike_times.forms import Form, Value
 
+SILENT = -1e38
+"""Potential of a neuron that a mask silences."""
+
 BOOL = real("bool", None)
 
 
@@ -58,6 +61,8 @@ class Walk:
         """Spikes of neurons whose potential is `value`."""
         kind, read = self.type_of(value), value.name
         loc = loc or self._loc(read)
+        if value.gate:
+            read = self._silenced(value, 0.0 if role == "softmax" else SILENT, loc)
         if read in self._sited:
             read = self.add("Identity", [read], loc, kind)
         self._sited.add(read)
@@ -65,6 +70,12 @@ class Walk:
         inputs = (read, value.gate) if value.gate else (read,)
         self.nodes.append(Site((name,), inputs, loc, role))
         return Value(name, Form.TIME, name)
+
+    def _silenced(self, value: Value, number: float, loc: Loc) -> str:
+        """The potential, far below any range where the gate is closed."""
+        kind = self.type_of(value)
+        least = self.constant(f"{value.name}.silent", np.array(number, kind.dtype))
+        return self.add("Where", [value.gate, value.name, least], loc, kind)
 
     def _loc(self, name: str) -> Loc:
         made = (node.loc for node in reversed(self.nodes) if name in node.outputs)
