@@ -11,7 +11,14 @@ from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import DOMAIN, Graph, Replacement, Stage
 from snnc.ir.node import Array, Attribute, Node, Op, Site
 from snnc.ir.ops import bounds
-from snnc.ir.spike_times import GATED_SPIKE_TIME, PRODUCTS, SPIKE_TIME, time_ranges, with_times
+from snnc.ir.spike_times import (
+    GATED_SPIKE_TIME,
+    PRODUCTS,
+    SPIKE_TIME,
+    balance,
+    time_ranges,
+    with_times,
+)
 from snnc.neurons.ttfs import TTFS
 from snnc.passes.kept import matches
 
@@ -54,6 +61,8 @@ class EmitSpikes:
             a, b = (ranges[v] for v in node.inputs)
             attrs = {"a_low": a[0], "a_high": a[1], "b_low": b[0], "b_high": b[1]}
             kind = f"{DOMAIN}.{PRODUCTS[self.model.products]}{node.op_type}"
+            if self.model.products == "quarter":
+                attrs["balance"] = balance(a, b)
             attrs = attrs | self._timing(node) | {"window": 0}
             return Replacement((replace(node, op_type=kind, attrs=attrs),))
 
