@@ -11,7 +11,6 @@ import numpy as np
 from onnx import ModelProto
 
 from snnc.coverage import Coverage, coverage_of, coverage_of_refused
-from snnc.spike_time_coverage import spike_time_coverage
 from snnc.errors import CompileError, unknown_name
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
@@ -21,6 +20,7 @@ from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites, nothing_to_convert
 from snnc.passes.spike_times.place import PlaceSpikeTimes
 from snnc.pipeline import Watcher, run_passes
+from snnc.spike_time_coverage import spike_time_coverage
 
 Model: TypeAlias = str | Path | ModelProto | Graph
 """A trained network: a file, a message or a graph."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from snnc.calibrated import CalibrationSource
 from snnc.calibrating import Watch, sources_of
 from snnc.compile_report import RANDOM_WARNING
+from snnc.data import Source
 from snnc.errors import CompileError, few
 from snnc.fidelity import primary_output
+from snnc.files import require_writable
 from snnc.ir.graph import Graph
+from snnc.ir.neuron import parse_neuron
 from snnc.ir.node import Op
 from snnc.ir.spike_times import RELAY, fires
 from snnc.neurons.ttfs import MOST_TICKS, TTFS
@@ -24,23 +27,37 @@ from snnc.prepare import Model, prepare_spike_times
 from snnc.shards import missing
 from snnc.spike_time_coverage import spike_time_coverage
 from snnc.spike_time_report import SpikeTimeReport
-from snnc.spiking_network import SpikingNetwork
+from snnc.spiking_network import SpikeTimeNetwork
 
 
 def compile_spike_times(
     model: Model,
-    neuron: TTFS,
-    source: CalibrationSource,
     *,
+    neuron: TTFS | str = "ttfs",
+    calibration: Source | None = None,
+    statistics: str | Path | None = None,
     save_statistics: str | Path | None = None,
     precisions: Mapping[str, int] | None = None,
     percentile: float | None = None,
-    keep: tuple[str, ...] = (),
+    keep: str | Iterable[str] = (),
+    mask_input: str | None = None,
     output: str | None = None,
     verify: bool = False,
     watch: Watch | None = None,
-) -> SpikingNetwork:
-    """See `snnc.compile`. precisions: ticks of layers by a pattern of their nodes' names."""
+) -> SpikeTimeNetwork:
+    """Turns a trained network into one whose neurons fire at most once (TTFSFormer, spec 4).
+
+    neuron: a TTFS model, or its text ('ttfs:p=4096:rule=nearest'). precisions: ticks of layers
+    other than the neuron's p, by a pattern of their nodes' names. percentile: take the range of a
+    layer from this pair of quantiles, in place of the extremes with a margin. The rest as in
+    `snnc.compile`. Raises CompileError.
+    """
+    neuron = _spike_timing(neuron)
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    source = CalibrationSource(calibration, statistics, mask_input)
+    if save_statistics is not None:
+        sources = sources_of(model, calibration, statistics)
+        require_writable(Path(save_statistics), *sources)
     watch = watch or Watch()
     if percentile is not None:
         require_percentile(percentile)
@@ -53,16 +70,16 @@ def compile_spike_times(
     network = replace(network, sources=sources_of(model, source.samples, source.statistics))
     if save_statistics is not None:
         network.save_statistics(save_statistics)
-    calibration = network.calibration
+    seen = network.calibration
     passes = (
-        Calibrate(calibration, 1.0 if percentile is None else percentile),
+        Calibrate(seen, 1.0 if percentile is None else percentile),
         EmitSpikes(neuron, chosen, by_percentile=percentile is not None),
         AlignWindows(),
     )
     spiking = run_passes(prepared.sited, passes, watch.graph)
-    sample = next(calibration.reservoir.batches(1), None)
-    warnings = [RANDOM_WARNING] if calibration.random else []
-    if absent := missing(calibration.parts):
+    sample = next(seen.reservoir.batches(1), None)
+    warnings = [RANDOM_WARNING] if seen.random else []
+    if absent := missing(seen.parts):
         warnings.append(f"the statistics lack shards of the samples: {few(absent)}")
     report = SpikeTimeReport(
         neuron=neuron,
@@ -73,10 +90,19 @@ def compile_spike_times(
         percentile=percentile,
         output=output,
         coverage=spike_time_coverage(prepared.normal, keep, sample),
-        calibration_samples=calibration.reservoir.seen,
+        calibration_samples=seen.reservoir.seen,
         warnings=tuple(warnings),
     )
-    return SpikingNetwork(spiking, prepared.ann, report, network.sources)
+    return SpikeTimeNetwork(spiking, prepared.ann, report, network.sources)
+
+
+def _spike_timing(neuron: TTFS | str) -> TTFS:
+    model = parse_neuron(neuron) if isinstance(neuron, str) else neuron
+    if not isinstance(model, TTFS):
+        raise CompileError(
+            f"{neuron!r} is no neuron that fires at most once", help="pass snnc.TTFS(), or 'ttfs'"
+        )
+    return model
 
 
 def windows_of(graph: Graph) -> int:

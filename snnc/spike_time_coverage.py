@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from snnc.coverage import Coverage, Entry, Fate, shapes_at
 from snnc.data import Feeds
@@ -51,7 +51,7 @@ def _macs(
     graph: Graph,
     ops: Iterable[Op],
     shapes: dict[str, tuple[int, ...]],
-    fates: dict[str, Fate],
+    fates: Mapping[str, Fate],
 ) -> dict[str, float]:
     totals = {"spiking": 0.0, "direct-coded": 0.0, "analog": 0.0}
     for op in ops:

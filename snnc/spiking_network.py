@@ -1,4 +1,4 @@
-"""A compiled network: run, evaluate, save."""
+"""Compiled networks: to run, to evaluate, to save."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from snnc.evaluation import Evaluation, evaluate, measure, run
 from snnc.files import require_writable
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
+from snnc.spike_time_evaluation import SpikeTimeEvaluation, evaluate_spike_times
+from snnc.spike_time_report import SpikeTimeReport
 
 
-class SpikingNetwork:
-    """A compiled network. graph: the spiking graph; ann: the network it came from; report."""
+class _Compiled:
+    """graph: the spiking graph; ann: the network it came from."""
 
-    def __init__(
-        self, graph: Graph, ann: Graph, report: CompileReport, sources: tuple[Path, ...] = ()
-    ) -> None:
+    def __init__(self, graph: Graph, ann: Graph, sources: tuple[Path, ...]) -> None:
         """sources: files it was made from, which `save` will not overwrite."""
         self.graph = graph
         self.ann = ann
-        self.report = report
         self._sources = sources
 
     def save(self, path: str | Path) -> None:
@@ -36,6 +35,17 @@ class SpikingNetwork:
         """Every output for all samples of `data`, by name."""
         return run(lower(self.graph), samples_of(data, self.graph))
 
+
+class SpikingNetwork(_Compiled):
+    """A network of neurons that count spikes. graph: the spiking graph; ann: the network it came
+    from; report."""
+
+    def __init__(
+        self, graph: Graph, ann: Graph, report: CompileReport, sources: tuple[Path, ...] = ()
+    ) -> None:
+        super().__init__(graph, ann, sources)
+        self.report = report
+
     def evaluate(self, data: Source, output: str | None = None) -> Evaluation:
         """The spiking network beside its ANN on `data` (labels under the key 'labels')."""
         return evaluate(self.ann, self.graph, samples_of(data, self.ann), output)
@@ -43,3 +53,18 @@ class SpikingNetwork:
     def energy(self, data: Source, pj_ac: float = PJ_AC, pj_mac: float = PJ_MAC) -> Energy:
         """Operations and energy ratios of the spiking network on `data`."""
         return measure(self.graph, samples_of(data, self.graph)).energy(pj_ac, pj_mac)
+
+
+class SpikeTimeNetwork(_Compiled):
+    """A network of neurons that fire at most once. graph: the spiking graph; ann: the network it
+    came from; report."""
+
+    def __init__(
+        self, graph: Graph, ann: Graph, report: SpikeTimeReport, sources: tuple[Path, ...] = ()
+    ) -> None:
+        super().__init__(graph, ann, sources)
+        self.report = report
+
+    def evaluate(self, data: Source, output: str | None = None) -> SpikeTimeEvaluation:
+        """The network beside its ANN on `data` (labels under the key 'labels'), with its energy."""
+        return evaluate_spike_times(self.ann, self.graph, samples_of(data, self.ann), output)
