@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from snnc.calibrated import CalibrationSource
+from snnc.calibrated import CalibratedNetwork, CalibrationSource
 from snnc.calibrating import Watch, sources_of
 from snnc.compile_report import RANDOM_WARNING
 from snnc.data import Source
@@ -94,6 +94,23 @@ def compile_spike_times(
         warnings=tuple(warnings),
     )
     return SpikeTimeNetwork(spiking, prepared.ann, report, network.sources)
+
+
+def calibrate_spike_times(
+    model: Model,
+    *,
+    calibration: Source | None = None,
+    statistics: str | Path | None = None,
+    keep: str | Iterable[str] = (),
+    mask_input: str | None = None,
+    watch: Watch | None = None,
+) -> CalibratedNetwork:
+    """The network in layers of neurons that fire at most once, and what each saw (see compile)."""
+    watch = watch or Watch()
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    source = CalibrationSource(calibration, statistics, mask_input)
+    prepared = prepare_spike_times(model, keep=keep, watch=watch.graph)
+    return source.calibrated(prepared.ann, prepared.sited, watch.progress)
 
 
 def _spike_timing(neuron: TTFS | str) -> TTFS:

@@ -1,0 +1,176 @@
+"""Time precision: outputs against the number of ticks (Figure 4 of TTFSFormer), layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from snnc.calibrated import CalibratedNetwork
+from snnc.data import Samples, Source, samples_of
+from snnc.errors import CompileError
+from snnc.fidelity import Accuracy, Agreement, primary_output
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Array, Node, Op
+from snnc.ir.numbers import plain
+from snnc.neurons.ttfs import MOST_TICKS, TTFS
+from snnc.passes.calibrate import Calibrate
+from snnc.passes.spike_times.emit import EmitSpikes
+from snnc.passes.spike_times.windows import AlignWindows
+from snnc.pipeline import run_passes
+from snnc.rows import batches_and_axes, rows_of
+from snnc.runtime import Session, batch_size
+
+PRECISIONS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+"""p of a curve: the range of Figure 4 and beyond."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class PrecisionPoint:
+    """A network of one time precision beside the trained one."""
+
+    neuron: TTFS
+    top1: float | None
+    agreement: float | None
+    cosine: float
+
+
+@dataclass(frozen=True)
+class PrecisionCurve:
+    """Networks of several time precisions; ann_top1: None without labels."""
+
+    samples: int
+    output: str
+    ann_top1: float | None
+    points: tuple[PrecisionPoint, ...]
+
+    @property
+    def metric(self) -> Literal["top-1", "agreement", "cosine"]:
+        """What a picture shows: the first of these that is known."""
+        if self.ann_top1 is not None:
+            return "top-1"
+        return "agreement" if self.points[0].agreement is not None else "cosine"
+
+    def value(self, point: PrecisionPoint) -> float:
+        """The metric of a point."""
+        found = {"top-1": point.top1, "agreement": point.agreement, "cosine": point.cosine}
+        value = found[self.metric]
+        assert value is not None
+        return value
+
+    def summary(self) -> dict[str, Any]:
+        """As `snnc eval --json` prints it."""
+        return {
+            "samples": self.samples,
+            "output": self.output,
+            "ann": {"top1": self.ann_top1},
+            "points": [
+                {**asdict(x), "neuron": x.neuron.name, "parameters": x.neuron.plain_parameters}
+                for x in self.points
+            ],
+        }
+
+
+def precision_curve(
+    network: CalibratedNetwork,
+    data: Source,
+    *,
+    neurons: Sequence[TTFS] = (TTFS(), TTFS(rule="nearest")),
+    precisions: Iterable[int] = PRECISIONS,
+    percentile: float | None = None,
+    output: str | None = None,
+    progress: Progress = lambda done: None,
+) -> PrecisionCurve:
+    """Every neuron at every p, all in one pass over `data`.
+
+    network: calibrated with `calibrate_spike_times`. Raises CompileError for p out of range.
+    """
+    asked = list(dict.fromkeys(plain(p) for p in precisions))
+    models = [replace(neuron, p=p) for neuron in neurons for p in asked]
+    if not models:
+        raise CompileError("a curve needs at least one time precision")
+    calibrate = Calibrate(network.calibration, 1.0 if percentile is None else percentile)
+    calibrated = run_passes(network.sited, (calibrate,))
+
+    def spiking(model: TTFS) -> Graph:
+        emit = EmitSpikes(model, by_percentile=percentile is not None)
+        return run_passes(calibrated, (emit, AlignWindows()))
+
+    output = primary_output(network.ann, output)
+    graphs, samples = [spiking(model) for model in models], samples_of(data, network.ann)
+    scores = [(Accuracy(), Agreement()) for _ in models]
+    reference, sessions = Session(network.ann), [Session(graph) for graph in graphs]
+    ann, done = Accuracy(), 0
+    size = batch_size(network.ann, (output,))
+    batches, axes = batches_and_axes(reference, samples, size, (output,))
+    for feeds in batches:
+        expected = rows_of(reference.run(feeds)[output], axes[output])
+        labels = samples.class_labels(done, len(expected))
+        ann.update(expected, labels)
+        for session, (accuracy, agreement) in zip(sessions, scores, strict=True):
+            rows = rows_of(session.run(feeds)[output], axes[output])
+            accuracy.update(rows, labels)
+            agreement.update(rows, expected)
+        done += len(expected)
+        progress(done)
+    points = (
+        PrecisionPoint(model, accuracy.share, agreement.argmax, agreement.cosine)
+        for model, (accuracy, agreement) in zip(models, scores, strict=True)
+    )
+    return PrecisionCurve(done, output, ann.share, tuple(points))
+
+
+@dataclass(frozen=True)
+class LayerPrecision:
+    """What the ticks of one layer of neurons cost, all others having MOST_TICKS.
+
+    name: of its original node; error: relative, at the output.
+    """
+
+    name: str
+    op_type: str
+    window: int
+    ticks: int
+    error: float
+
+
+def layer_precisions(
+    graph: Graph,
+    samples: Samples,
+    output: str | None = None,
+    limit: int = 32,
+    progress: Progress = lambda done: None,
+) -> list[LayerPrecision]:
+    """The error at `output` that the ticks of each layer cause alone, on up to `limit` samples.
+
+    Neurons between the factors of a product are a layer of their own.
+    """
+    output = primary_output(graph, output)
+    feeds = next(iter(samples.batches(limit)))
+    layers = [node for node in graph.nodes if isinstance(node, Op) and "ticks" in node.attrs]
+    exact = _outputs(graph, frozenset(), output, feeds)
+    size = float(np.linalg.norm(exact)) or 1.0
+    found = []
+    for done, layer in enumerate(layers, 1):
+        alone = _outputs(graph, frozenset(layer.outputs), output, feeds)
+        error = float(np.linalg.norm(alone - exact)) / size
+        ticks, window = layer.integer("ticks", 1), layer.integer("window", 0)
+        name = layer.op_type.rpartition(".")[2]
+        found.append(LayerPrecision(layer.loc.names[0], name, window, ticks, error))
+        progress(done)
+    return found
+
+
+def _outputs(graph: Graph, coarse: frozenset[str], output: str, feeds: Any) -> Array:
+    """The output where all layers but those that compute `coarse` have MOST_TICKS."""
+
+    def fine(node: Node) -> Replacement | None:
+        if not isinstance(node, Op) or "ticks" not in node.attrs or coarse & {*node.outputs}:
+            return None
+        return Replacement((replace(node, attrs={**node.attrs, "ticks": MOST_TICKS}),))
+
+    return np.asarray(Session(graph.rewrite(fine)).run(feeds)[output], np.float64)
