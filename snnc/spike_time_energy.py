@@ -142,7 +142,8 @@ class SpikeTimeMeter:
 
     def __init__(self, graph: Graph) -> None:
         counted = with_spike_events(graph)
-        self.graph, self._counted, self._analog = counted.graph, counted.layers, counted.analog
+        self.graph, self._counted = counted.graph, counted.layers
+        self._analog = [op for op in counted.analog if multiplied(op)]
         counts = (c for x in self._counted for c in (x.occurred, x.everything))
         named = (value for c in counts for value, _ in (c.events, c.spikes) if value)
         self.taps = tuple(dict.fromkeys(named))

@@ -57,8 +57,16 @@ def takes_logarithms(op: Op) -> bool:
 
 
 def _squares(write: EventWriter, op: Op) -> str:
-    a, b = op.inputs
+    balance = np.float32(str(op.attrs.get("balance", 1.0)))
+    factor = write.constant(np.asarray(balance))
+    a, b = write.op("Mul", op.inputs[0], factor), write.op("Div", op.inputs[1], factor)
     a_low, a_high, b_low, b_high = _ranges(op)
+    a_low, a_high, b_low, b_high = (
+        a_low * balance,
+        a_high * balance,
+        b_low / balance,
+        b_high / balance,
+    )
     sums = _spikes(write, op, write.add(a, b), a_low + b_low, a_high + b_high)
     less = _spikes(write, op, write.op("Sub", a, b), a_low - b_high, a_high - b_low)
     return write.add(sums, less)

@@ -48,7 +48,7 @@ class CountedLayer:
 
 @dataclass(frozen=True)
 class CountedGraph:
-    """A graph that counts its events. analog: operations that multiply and no spikes drive."""
+    """A graph that counts its events. analog: operations on numbers in place of spikes."""
 
     graph: Graph
     layers: tuple[CountedLayer, ...]
@@ -64,9 +64,7 @@ def with_spike_events(graph: Graph) -> CountedGraph:
     return CountedGraph(writer.graph, layers, tuple(occurred.analog))
 
 
-_SUMS = frozenset(
-    f"Reduce{kind}" for kind in ("Mean", "Sum", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
-)
+_SUMS = dict.fromkeys(("ReduceMean", "ReduceSum"), "ReduceSum") | {"CumSum": "CumSum"}
 _ADDING = frozenset({"Add", "Sub", "Sum", "Mean"})
 _POOLS = {
     "MaxPool": "LpPool",
@@ -80,7 +78,8 @@ _POOLS = {
 
 _PLACING = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 _RETYPING = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
-_ENTRYWISE = POINTWISE | BROADCASTING | {"BatchNormalization"}
+_CURVES = {"Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh", "BatchNormalization"}
+_ENTRYWISE = POINTWISE | BROADCASTING | _CURVES
 
 
 class _Walk:
@@ -110,10 +109,10 @@ class _Walk:
             self._product(op)
         elif not any(v in self._events for v in op.inputs):
             if any(v in self._data for v in activations(self._graph, op)):
-                self.analog.append(op)
+                self.analog.append(op)  # on numbers that no neurons encode
         elif op.op_type == RELAY:
             self._relay(op)
-        elif op.op_type in FIRST_SPIKE:
+        elif op.op_type in FIRST_SPIKE | {"TopK"}:
             self._first(op)
         elif op.op_type == "ArgMax":
             received = (self._write.total(self._events[op.inputs[0]]), 1)
@@ -121,15 +120,15 @@ class _Walk:
         elif multiplied(op):
             self._weighted(op)
         elif op.op_type in _SUMS:
-            self._set(op, self._write.like(op, "ReduceSum", self._events[op.inputs[0]]))
+            self._set(op, self._write.like(op, _SUMS[op.op_type], self._events[op.inputs[0]]))
         elif op.op_type in _POOLS:
             self._set(op, self._pooled(op))
-        elif op.op_type in LAYOUT - _RETYPING:
+        elif op.op_type in LAYOUT - _RETYPING or _copies(op):
             self._moved(op)
         elif op.op_type in _ENTRYWISE | _RETYPING:
             self._entrywise(op)
         else:
-            raise self._graph.error("spikes that pass this operation cannot be counted", op)
+            self._decoded(op, "a membrane potential is read before neurons")
 
     def _layer(
         self,
@@ -176,7 +175,7 @@ class _Walk:
         events = self._events[op.inputs[0]]
         read = self._pooled(op) if op.op_type == "MaxPool" else events
         received = (self._write.total(read), 1)
-        self._set(op, self._write.like(op, op.op_type, events))
+        self._set(op, self._write.results(op, [events, *op.inputs[1:]])[0])
         window = self._window[op.outputs[0]] = self._window[op.inputs[0]]
         spikes = (self._write.total(self._events[op.outputs[0]]), 1)
         self._layer(op.loc.names[0], op.op_type, "max", window, received, spikes)
@@ -202,8 +201,15 @@ class _Walk:
         """A layer with weights: every spike counts once for each synapse it reaches."""
         driven = [v for v in multiplied(op) if v in self._events]
         if len(driven) > 1:
-            raise self._graph.error("two values of spikes are multiplied without neurons", op)
-        self._set(op, self._write.weighted(op, driven[0], self._events[driven[0]]))
+            self._decoded(op, "two membrane potentials are multiplied")
+        else:
+            self._set(op, self._write.weighted(op, driven[0], self._events[driven[0]]))
+
+    def _decoded(self, op: Op, why: str) -> None:
+        """An operation that stays analog, on the numbers that spikes stand for."""
+        if not all(v in self._window for v in op.inputs if v in self._events):
+            raise self._graph.error(f"{why}, so that events cannot be counted", op)
+        self.analog.append(op)
 
     def _pooled(self, op: Op) -> str:
         kept = {key: value for key, value in op.attrs.items() if key in _PLACING}
@@ -214,7 +220,8 @@ class _Walk:
         y = op.outputs[0]
         apart = {self._origin.get(v, v): self._events[v] for v in op.inputs if v in self._events}
         if len(apart) > 1 and op.op_type not in _ADDING:
-            raise self._graph.error("two values of spikes meet in a function without neurons", op)
+            self._decoded(op, "two membrane potentials meet in a function")
+            return
         driven = next(v for v in op.inputs if v in self._events)
         if len(apart) == 1 and self._write.alike(driven, y):
             self._set(op, self._events[driven])
@@ -239,6 +246,10 @@ class _Walk:
                 self._events[value] = events
                 if len(spikes) == len(driven):
                     self._window[value] = max(spikes)
+
+
+def _copies(op: Op) -> bool:
+    return op.op_type == "Resize" and op.attrs.get("mode", "nearest") == "nearest"
 
 
 def windows(graph: Graph) -> int:
