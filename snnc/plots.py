@@ -16,6 +16,7 @@ from snnc.comparison import Comparison
 from snnc.errors import CompileError
 from snnc.files import replacing
 from snnc.histogram import Histogram
+from snnc.precision import PrecisionCurve, PrecisionPoint
 from snnc.studies import Study
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ def require_format(path: Path) -> None:
         )
 
 
-Drawable: TypeAlias = Study | Comparison | Histogram
+Drawable: TypeAlias = Study | Comparison | Histogram | PrecisionCurve
 
 
 def plot(result: Drawable, path: str | Path) -> None:
     """Draws a study, a comparison or a histogram into `path` (.png, .svg, .pdf), whole."""
-    if not isinstance(result, Study | Comparison | Histogram):
+    if not isinstance(result, Study | Comparison | Histogram | PrecisionCurve):
         raise CompileError(
             f"there is no picture of {result!r}", help="pass what snnc.lambda_curve returns, say"
         )
@@ -84,6 +85,8 @@ def plot(result: Drawable, path: str | Path) -> None:
 def _drawing(result: Drawable) -> Callable[[Figure], None]:
     if isinstance(result, Histogram):
         return lambda figure: _draw_histogram(figure, result)
+    if isinstance(result, PrecisionCurve):
+        return lambda figure: _draw_precision(figure, result)
     if isinstance(result, Comparison):
         return lambda figure: _draw_comparison(figure, result)
     if result.over == "timesteps":
@@ -158,6 +161,33 @@ def _draw_timesteps(figure: Figure, study: Study) -> None:
     below.set_xlabel("timesteps T")
     for axes in (above, below):
         axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_precision(figure: Figure, curve: PrecisionCurve) -> None:
+    """One line for each way to emit and multiply: metric above, distance from the ANN below."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    series: dict[str, list[PrecisionPoint]] = {}
+    for point in curve.points:
+        label = f"{point.neuron.rule}, {point.neuron.products}"
+        series.setdefault(label, []).append(point)
+    factor = 1 if curve.metric == "cosine" else 100
+    for (label, points), (form, colour) in zip(series.items(), cycle(_LINES), strict=False):
+        points.sort(key=lambda point: point.neuron.p)
+        x = [point.neuron.p for point in points]
+        above.plot(x, [factor * curve.value(p) for p in points], form, color=colour, ms=4)
+        away = [max(1 - point.cosine, 1e-9) for point in points]
+        below.plot(x, away, form, color=colour, ms=4, label=label)
+    if curve.ann_top1 is not None:
+        above.axhline(100 * curve.ann_top1, color=GREY, ls="--", lw=1.2, label="ANN")
+        above.legend(frameon=False, fontsize=8)
+    above.set_ylabel(_METRICS[curve.metric])
+    below.set_ylabel("1 - mean cosine to ANN")
+    below.set_yscale("log")
+    below.set_xscale("log", base=2)
+    ticks = sorted({point.neuron.p for point in curve.points})
+    below.set_xticks(ticks, [str(p) for p in ticks], rotation=45)
+    below.set_xlabel("time precision p (ticks a window)")
+    below.legend(frameon=False, fontsize=8)
 
 
 def _plain_ticks(axes: Axes, x: Sequence[float]) -> None:

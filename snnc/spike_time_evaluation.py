@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from snnc.data import Samples
+from snnc.data import Feeds, Samples
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import Progress, check_pair, silent
 from snnc.fidelity import Accuracy, Agreement, decisions, primary_output
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute
-from snnc.ir.spike_times import neurons_behind
+from snnc.ir.spike_times import fires, neurons_behind
 from snnc.neurons.ttfs import spike_ticks
 from snnc.passes.normalize import Normalize
 from snnc.pipeline import run_passes
 from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session, batch_size
 from snnc.spike_time_energy import SpikeTimeEnergy, SpikeTimeMeter
-from snnc.spike_time_operations import operations_of
+from snnc.spike_time_operations import Operations, operations_of
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,10 @@ def evaluate_spike_times(
     reference = Session(ann)
     session = Session(meter.graph, taps=meter.taps, shapes_of=meter.shapes_of)
     accuracies, score, readout = (Accuracy(), Accuracy()), Agreement(), _Readout(snn, output)
-    batches, axes = batches_and_axes(reference, samples, batch_size(snn, (output,)), (output,))
-    paper, done = None, 0
+    batches, axes = batches_and_axes(reference, samples, _batch_size(snn), (output,))
+    paper, done = _Paper(ann), 0
     for feeds in batches:
-        if paper is None:
-            normal = run_passes(ann, (Normalize(False),))
-            paper = operations_of(normal, feeds, samples.size_of(feeds))
+        paper.update(feeds, samples.size_of(feeds))
         values = session.run(feeds)
         rows = [rows_of(v[output], axes[output]) for v in (reference.run(feeds), values)]
         labels = samples.class_labels(done, len(rows[0]))
@@ -90,7 +88,6 @@ def evaluate_spike_times(
         meter.update(values, samples.size_of(feeds))
         done += len(rows[0])
         progress(done)
-    assert paper is not None
     return SpikeTimeEvaluation(
         done,
         output,
@@ -100,8 +97,35 @@ def evaluate_spike_times(
         readout.undecided,
         score.argmax,
         score.cosine,
-        meter.energy(paper, pj_ac, pj_mac),
+        meter.energy(paper.operations, pj_ac, pj_mac),
     )
+
+
+def _batch_size(graph: Graph) -> int:
+    """Samples at a time, as if all neurons were tapped: products hold more than their factors."""
+    return batch_size(graph, (op.outputs[0] for op in graph.nodes if fires(op)))
+
+
+class _Paper:
+    """Operations by Table 3, mean over samples whose shapes may differ."""
+
+    def __init__(self, ann: Graph) -> None:
+        self._normal = run_passes(ann, (Normalize(False),))
+        self._by_shape: dict[tuple[object, ...], Operations] = {}
+        self._sum, self._samples = Operations(), 0
+
+    def update(self, feeds: Feeds, samples: int) -> None:
+        """Adds a batch."""
+        shapes = tuple(array.shape for array in feeds.values())
+        if shapes not in self._by_shape:
+            self._by_shape[shapes] = operations_of(self._normal, feeds, 1)
+        self._sum += self._by_shape[shapes]
+        self._samples += samples
+
+    @property
+    def operations(self) -> Operations:
+        """Of one sample."""
+        return self._sum.per(self._samples)
 
 
 class _Readout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -29,13 +30,13 @@ def sited(source: ModelProto | Path | Graph, keep: tuple[str, ...] = ()) -> Prep
 
 
 def spiking(
-    prepared: Prepared, feeds: Mapping[str, Array], neuron: TTFS = FINE, **options: object
+    prepared: Prepared, feeds: Mapping[str, Array], neuron: TTFS = FINE, **options: Any
 ) -> Graph:
     """The network of spike times, calibrated on `feeds`; windows checked."""
     network = calibrate_sites(prepared.ann, prepared.sited, samples_of(dict(feeds), prepared.ann))
     passes = (
         Calibrate(network.calibration),
-        EmitSpikes(neuron, **options),  # type: ignore[arg-type]
+        EmitSpikes(neuron, **options),
         AlignWindows(),
     )
     graph = run_passes(prepared.sited, passes)

@@ -19,7 +19,7 @@ ROWS = [
     ["pipeline"],
     ["identity", "statistics", "calibrated", "fitted"],
     ["fidelity", "energy", "integer_energy", "spike_time_operations", "spike_time_energy", "rows"],
-    ["evaluation", "search", "sites", "diagnosis", "latency"],
+    ["evaluation", "search", "sites", "diagnosis", "latency", "spike_time_evaluation"],
     ["site_errors", "fits", "studies"],
     ["curves", "comparison", "equivalence"],
     ["histogram"],

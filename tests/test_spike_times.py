@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,7 +231,7 @@ def test_every_operation_becomes_layers(name: str) -> None:
     assert not coverage.analog, coverage.analog
     prepared, feeds = sited(source), arrays(4, x=(200, 6))
     for products in ("quarter", "ideal"):
-        graph = spiking(prepared, feeds, TTFS(65536, "nearest", products))  # type: ignore[arg-type]
+        graph = spiking(prepared, feeds, TTFS(65536, "nearest", products))
         found, wanted = Session(graph).run(feeds)["y"], Session(prepared.ann).run(feeds)["y"]
         spread = np.abs(wanted).max()
         np.testing.assert_allclose(found, wanted, atol=6e-4 * spread, err_msg=products)
@@ -325,7 +326,7 @@ def test_a_function_on_the_synapse_is_computed_for_each_window_that_reads_it() -
 # --- ranges --------------------------------------------------------------------------------------
 
 
-def ranges_of(body: str, x: Array, weights: dict[str, Array], **options: object) -> list[Op]:
+def ranges_of(body: str, x: Array, weights: dict[str, Array], **options: Any) -> list[Op]:
     source = model(f"g (float[N,{x.shape[1]}] x) => (float[N,M] y) {{ {body} }}", weights)
     return neurons(spiking(sited(source), {"x": x}, **options))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from snnc.cli.modes import COMPARISON, mode_of
 from snnc.cli.options import (
     calibration_option,
+    emission_options,
     energy_options,
     neuron_options,
     scale_options,
@@ -18,7 +20,12 @@ from snnc.cli.options import (
     threshold_rule_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
-from snnc.cli.spike_times import spike_time_layers, spike_time_table
+from snnc.cli.spike_times import (
+    layer_precision_table,
+    precision_command,
+    spike_time_layers,
+    spike_time_table,
+)
 from snnc.cli.studies import numbers, study_command, whole_numbers
 from snnc.curves import PERCENTILES
 from snnc.data import Samples, samples_of
@@ -28,6 +35,7 @@ from snnc.evaluation import Evaluation, evaluate
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.spike_times import has_spike_times
+from snnc.precision import LayerPrecision, layer_precisions
 from snnc.report import energy_table, percent, table
 from snnc.site_errors import SAMPLES, diagnose
 from snnc.spike_time_evaluation import evaluate_spike_times
@@ -66,6 +74,12 @@ from snnc.spike_time_evaluation import evaluate_spike_times
     metavar="T,T,...",
     help="Accuracy and energy against the number of timesteps.",
 )
+@click.option(
+    "--precision-curve",
+    callback=whole_numbers,
+    metavar="P,P,...",
+    help="Accuracy of ttfs neurons against their time precision.",
+)
 @click.option("--ablation", is_flag=True, help="Fire functions with and without scaling.")
 @click.option("--histogram", metavar="SITE", help="Activations and spike counts of a site.")
 @click.option(
@@ -98,6 +112,7 @@ from snnc.spike_time_evaluation import evaluate_spike_times
 @scale_options
 @neuron_options
 @threshold_rule_option
+@emission_options
 @site_options
 @energy_options
 @json_option
@@ -105,8 +120,8 @@ from snnc.spike_time_evaluation import evaluate_spike_times
 def eval_command(context: click.Context, /, model: Path, data: Path, **options: Any) -> None:
     """Compare the spiking network SNN with the network MODEL it came from, or study MODEL.
 
-    The studies (--lambda-curve, --percentile-curve, --timesteps-curve, --ablation, --histogram)
-    calibrate and compile MODEL themselves and take no SNN.
+    The studies (--lambda-curve, --percentile-curve, --timesteps-curve, --precision-curve,
+    --ablation, --histogram) calibrate and compile MODEL themselves and take no SNN.
 
     \b
     Examples:
@@ -118,6 +133,8 @@ def eval_command(context: click.Context, /, model: Path, data: Path, **options: 
     mode = mode_of(context)
     if mode == COMPARISON:
         _compare(model, options["snn"], data, options)
+    elif mode == "precision_curve":
+        precision_command(model, data, options)
     else:
         study_command(mode, model, data, options)
 
@@ -154,7 +171,16 @@ def _compare(ann: Path, snn: Path, data: Path, options: dict[str, Any]) -> None:
 def _compare_spike_times(
     networks: tuple[Graph, Graph], samples: Samples, options: dict[str, Any]
 ) -> None:
+    layers: list[LayerPrecision] = []
     with Progress() as progress:
+        if options["per_layer"]:
+            layers = layer_precisions(
+                networks[1],
+                samples,
+                options["output"],
+                options["samples"],
+                progress.phase("measuring layers", None),
+            )
         result = evaluate_spike_times(
             *networks,
             samples,
@@ -164,10 +190,11 @@ def _compare_spike_times(
             progress=progress.phase("evaluating", samples.count),
         )
     if options["as_json"]:
-        print_json(result.summary())
+        print_json(result.summary() | {"time_precision": [asdict(x) for x in layers]})
         return
     if options["per_layer"]:
         click.echo(spike_time_layers(result) + "\n")
+        click.echo(layer_precision_table(layers) + "\n")
     click.echo(spike_time_table(result))
 
 

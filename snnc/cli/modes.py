@@ -18,6 +18,12 @@ MODES = {
     "lambda_curve": _STUDY | {"neuron", "levels", "percentile", "lambdas"},
     "percentile_curve": _STUDY | {"neuron", "levels", "percentiles", "scale", "fidelity"},
     "timesteps_curve": _STUDY | {"neuron", "levels", "against", "percentile", "scale", "fidelity"},
+    "precision_curve": frozenset(
+        {
+            *("calibration", "statistics", "keep", "mask_input", "plot", "output", "percentile"),
+            *("neuron", "emission", "products"),
+        }
+    ),
     "ablation": _STUDY | {"percentile", "fidelity"},
     "histogram": _CALIBRATED
     | {"mask_input", "plot", "output", "neuron", "levels", "percentile", "scale", "fidelity"},

@@ -146,15 +146,7 @@ synapses_option = click.option(
     show_default=True,
     help="int8: 8-bit weights and spike counts, much faster with the native kernels (snnc info).",
 )
-spike_time_options = together(
-    click.option(
-        "--time-precision",
-        "precision",
-        multiple=True,
-        metavar="[LAYER=]P",
-        help="Ticks in a window of ttfs neurons, of all layers or of those whose names match "
-        "(repeatable).  [default: 1024]",
-    ),
+emission_options = together(
     click.option(
         "--emission",
         type=click.Choice(TTFS.choices()["rule"]),
@@ -166,6 +158,17 @@ spike_time_options = together(
         type=click.Choice(TTFS.choices()["products"]),
         help="How ttfs neurons multiply activations (snnc neurons).  [default: quarter]",
     ),
+)
+spike_time_options = together(
+    click.option(
+        "--time-precision",
+        "precision",
+        multiple=True,
+        metavar="[LAYER=]P",
+        help="Ticks in a window of ttfs neurons, of all layers or of those whose names match "
+        "(repeatable).  [default: 1024]",
+    ),
+    emission_options,
 )
 site_options = together(
     keep_option,

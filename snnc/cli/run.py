@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -63,7 +64,7 @@ def run_command(file: Path, data: Path, out: Path, spikes: Path | None, as_json:
         write_npz(directory / out.name, outputs)
     shapes = {name: list(array.shape) for name, array in outputs.items()}
     if as_json:
-        document = {"samples": samples.count, "outputs": shapes, "output": str(out)}
+        document: dict[str, Any] = {"samples": samples.count, "outputs": shapes, "output": str(out)}
         if spikes is not None:
             document |= {"spikes": str(spikes), "layers": [asdict(layer) for layer in layers]}
         print_json(document)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from snnc.calibrating import Watch
 from snnc.cli.check import coverage_rows, verified_rows
-from snnc.cli.output import print_json
+from snnc.cli.options import samples_from
+from snnc.cli.output import Progress, print_json
+from snnc.files import require_writable
+from snnc.frontend import external_files
 from snnc.ir.neuron import make_neuron, parse_neuron
-from snnc.neurons.ttfs import TTFS
+from snnc.neurons.ttfs import MOST_TICKS, TTFS
+from snnc.plots import plot, require_format
+from snnc.precision import LayerPrecision, PrecisionCurve, precision_curve
 from snnc.report import percent, short, table
-from snnc.spike_time_compiler import time_precisions
+from snnc.spike_time_compiler import calibrate_spike_times, time_precisions
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spiking_network import SpikeTimeNetwork
 
@@ -117,3 +126,87 @@ def spike_time_layers(result: SpikeTimeEvaluation) -> str:
         for x in result.energy.layers
     ]
     return table(head, rows)
+
+
+def precision_command(model: Path, data: Path, options: dict[str, Any]) -> None:
+    """Calibrates MODEL and shows it at several time precisions: table or JSON, and a picture."""
+    picture: Path | None = options["plot"]
+    calibration, statistics = options["calibration"], options["statistics"]
+    if picture is not None:
+        require_format(picture)
+        seen = Path(calibration or statistics)
+        require_writable(picture, model, data, seen, *external_files(model))
+    neurons = _curve_neurons(options)
+    for p in options["precision_curve"]:
+        replace(neurons[0], p=p)  # refuses early
+    with Progress() as progress:
+        network = calibrate_spike_times(
+            model,
+            calibration=samples_from(calibration),
+            statistics=statistics,
+            keep=options["keep"],
+            mask_input=options["mask_input"],
+            watch=Watch(progress),
+        )
+        curve = precision_curve(
+            network,
+            data,
+            neurons=neurons,
+            precisions=options["precision_curve"],
+            percentile=options["percentile"],
+            output=options["output"],
+            progress=progress.phase("evaluating", None),
+        )
+    if picture is not None:
+        plot(curve, picture)
+    if options["as_json"]:
+        print_json(curve.summary() | {"plot": None if picture is None else str(picture)})
+        return
+    click.echo(_curve_table(curve))
+    if picture is not None:
+        click.echo(f"\nwritten to {picture}")
+
+
+def _curve_neurons(options: dict[str, Any]) -> list[TTFS]:
+    """One neuron for each line of a curve: both ways to emit, unless one is asked for."""
+    text = options["neuron"]
+    neuron = TTFS() if text == "sfn" else parse_neuron(text)
+    if not isinstance(neuron, TTFS):
+        raise click.UsageError(f"--precision-curve is of ttfs neurons, not of {neuron.name}")
+    if options["products"]:
+        neuron = replace(neuron, products=options["products"])
+    if options["emission"]:
+        return [replace(neuron, rule=options["emission"])]
+    return [neuron] if text not in ("sfn", "ttfs") else [neuron, replace(neuron, rule="nearest")]
+
+
+def _curve_table(curve: PrecisionCurve) -> str:
+    head = ["p", "emission", "products", "top-1", "agreement", "cosine", "1 - cosine"]
+    rows: list[list[Any]] = [["ANN", None, None, percent(curve.ann_top1), None, None, None]]
+    for x in curve.points:
+        neuron, away = x.neuron, f"{1 - x.cosine:.1e}"
+        shares = percent(x.top1), percent(x.agreement)
+        rows.append([neuron.p, neuron.rule, neuron.products, *shares, f"{x.cosine:.6f}", away])
+    return f"{curve.samples} samples, output '{curve.output}'\n" + table(head, rows)
+
+
+MOST_SHARE = 0.25
+"""Share of the squared errors of all layers from which on one is named."""
+
+
+def layer_precision_table(layers: Sequence[LayerPrecision]) -> str:
+    """The layers whose ticks cost most, and which to give more."""
+    ordered = sorted(layers, key=lambda x: -x.error)
+    rows = [(short(x.name), x.op_type, x.window, x.ticks, percent(x.error)) for x in ordered]
+    head = ["layer", "op", "window", "ticks", "error of its ticks alone"]
+    lines = [table(head, rows)]
+    total = sum(x.error**2 for x in layers)
+    for name in dict.fromkeys(x.name for x in ordered):
+        mine = [x for x in layers if x.name == name]
+        share = sum(x.error**2 for x in mine) / total if total else 0.0
+        ticks = min(4 * max(x.ticks for x in mine), MOST_TICKS)
+        if share >= MOST_SHARE and ticks > min(x.ticks for x in mine):
+            lines.append(
+                f"advice: {percent(share)} of the squared error: --time-precision '{name}={ticks}'"
+            )
+    return "\n".join(lines)
