@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["ir"],
-    ["neurons", "synapses", "streams", "spike_sums", "theorems"],
+    ["neurons", "pointwise", "spike_time_kernels", "synapses", "streams", "spike_sums", "theorems"],
     ["export", "shapes", "kernels"],
     ["runtime"],
     ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
