@@ -12,7 +12,7 @@ from onnx import AttributeProto, TensorProto, ValueInfoProto, helper, numpy_help
 from snnc.ir.composed import Composed, neuron_attributes
 from snnc.ir.functions import Function, function_of
 from snnc.ir.graph import DOMAIN, OPSET, Graph
-from snnc.ir.node import Array, Attribute, Body, Neuron, Node, Op, Type
+from snnc.ir.node import Array, Attribute, Body, Neuron, Node, Op, Site, Type
 
 IR_VERSION = 10
 """Newest ONNX IR version that onnxruntime 1.20 loads."""
@@ -151,7 +151,7 @@ def _operation(node: Node) -> tuple[str, str, Mapping[str, Attribute]]:
 
 def _node(node: Node) -> onnx.NodeProto:
     domain, op_type, attrs = _operation(node)
-    inputs = list(node.inputs)
+    inputs = list(node.inputs[:1] if isinstance(node, Site) else node.inputs)
     bodies = list(node.bodies.values()) if isinstance(node, Op) else []
     explicit = len(inputs) - (bodies[0].captures if bodies else 0)
     inputs, captured = inputs[:explicit], inputs[explicit:]

@@ -31,6 +31,7 @@ from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.node import Array, Attribute, Loc, Node, Op
 from snnc.ir.over_time import BODIES
 from snnc.ir.parse import make_node
+from snnc.ir.spike_times import fires, with_times
 from snnc.ir.verify import verify
 from snnc.runtime import output_types
 from snnc.shapes import to_type, typed_values
@@ -110,9 +111,10 @@ def _build(
 
 def _coded(graph: Graph) -> Graph:
     """The graph with its stage, and types that say which values are spikes."""
-    stage = Stage.SPIKING if graph.neurons else Stage.ANN
+    spiking = graph.neurons or any(map(fires, graph.nodes))
+    stage = Stage.SPIKING if spiking else Stage.ANN
     timesteps = max((neuron.timesteps for neuron in graph.neurons), default=1)
-    return replace(with_spikes(graph), stage=stage, timesteps=timesteps)
+    return replace(with_times(with_spikes(graph)), stage=stage, timesteps=timesteps)
 
 
 def _typed(graph: Graph) -> Graph:

@@ -33,10 +33,12 @@ def sides_of(positive: bool, negative: bool) -> Sides:
 
 
 class Coding(enum.Enum):
-    """What the numbers of a value are: real activations, or threshold x integer spike count."""
+    """What the numbers of a value are: real activations, threshold x integer spike count, or what
+    the time of a single spike stands for."""
 
     REAL = "real"
     SPIKE = "spike"
+    TIME = "time"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Op:
     __hash__ = None  # type: ignore[assignment]
 
 
-Role: TypeAlias = Literal["activation", "product", "softmax", "quantizer"]
+Role: TypeAlias = Literal["activation", "product", "softmax", "quantizer", "spike time"]
 Step: TypeAlias = float | tuple[float, ...]
 """A base threshold for all entries, or one for each channel."""
 

@@ -193,3 +193,13 @@ def rectifier_bound(graph: Graph, op: Op) -> float | None:
         return float("inf")
     bound = graph.scalar(op.inputs[2])
     return bound if bound is not None and bound > 0 else None
+
+
+def bounds(graph: Graph, value: str) -> tuple[float, float]:
+    """The constant bounds that a Relu or Clip gives a value; infinite where there are none."""
+    least, most = float("-inf"), float("inf")
+    op = graph.op(value, "Relu", "Clip")
+    if op is None or op.op_type == "Relu":
+        return (least if op is None else 0.0), most
+    given = [graph.scalar(v) if v else None for v in (*op.inputs[1:], "", "")]
+    return (least if given[0] is None else given[0]), (most if given[1] is None else given[1])

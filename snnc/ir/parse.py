@@ -156,7 +156,7 @@ def _parse_dim(tokens: Tokens) -> Dim:
 def _parse_type(tokens: Tokens) -> Type:
     word = tokens.text()
     coding, _, suffix = word.partition(".")
-    if coding in ("real", "spike"):
+    if coding in ("real", "spike", "time"):
         code, dtype = Coding(coding), LONG_DTYPE[suffix] if suffix else "float32"
     else:
         code, dtype = Coding.REAL, LONG_DTYPE.get(word, word)

@@ -8,11 +8,14 @@ ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from snnc.ir.graph import DOMAIN
-from snnc.ir.node import Node, Op
+from snnc.ir.graph import DOMAIN, Graph
+from snnc.ir.node import Coding, Node, Op
+from snnc.ir.ops import SHAPE_ONLY
 
 SPIKE_TIME = f"{DOMAIN}.TimeToFirstSpike"
 """A layer of neurons. input: membrane potential at the start of their window."""
@@ -52,6 +55,40 @@ def fires(node: Node) -> bool:
     return isinstance(node, Op) and node.op_type in (SPIKE_TIME, GATED_SPIKE_TIME)
 
 
+_MOVING = SHAPE_ONLY | {"Dropout", RELAY} | FIRST_SPIKE
+
+
+def balance(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """The power of two by which widths of two ranges differ least: a times it, b divided by it."""
+    return float(2.0 ** round(math.log2((b[1] - b[0]) / (a[1] - a[0])) / 2))
+
+
+def time_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
+    """The range of every value that holds spike times: results of neurons, moved or the earliest
+    of several."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in graph.nodes:
+        if not isinstance(node, Op):
+            continue
+        if fires(node):
+            low, high = node.attrs["low"], node.attrs["high"]
+            assert isinstance(low, float) and isinstance(high, float)
+            found[node.outputs[0]] = low, high
+        elif node.op_type in _MOVING and node.inputs[0] in found:
+            found |= {name: found[node.inputs[0]] for name in node.outputs if name}
+    return found
+
+
+def with_times(graph: Graph) -> Graph:
+    """The graph with types that say which values are times of spikes."""
+    timed = time_ranges(graph)
+    types = {
+        name: replace(kind, coding=Coding.TIME) if name in timed else kind
+        for name, kind in graph.types.items()
+    }
+    return replace(graph, types=types)
+
+
 def emission(x: str, y: str, low: str, high: str) -> str:
     """Text of y, the number that the spike for x stands for; x, low and high are values.
 
@@ -84,12 +121,19 @@ _FIRED = f"{_attributes('low', 'high')}\n{emission('x', 'fired', 'low', 'high')}
 _RANGES = _attributes("a_low", "a_high", "b_low", "b_high")
 
 _QUARTER = f"""{_RANGES}
-    sum_low = Add (a_low, b_low)
-    sum_high = Add (a_high, b_high)
-    difference_low = Sub (a_low, b_high)
-    difference_high = Sub (a_high, b_low)
-    sum = Add (a_wide, b_wide)
-    difference = Sub (a_wide, b_wide)
+    balance = Constant <value_float: float = @balance> ()
+    a_less = Mul (a_low, balance)
+    a_more = Mul (a_high, balance)
+    b_less = Div (b_low, balance)
+    b_more = Div (b_high, balance)
+    a_scaled = Mul (a_wide, balance)
+    b_scaled = Div (b_wide, balance)
+    sum_low = Add (a_less, b_less)
+    sum_high = Add (a_more, b_more)
+    difference_low = Sub (a_less, b_more)
+    difference_high = Sub (a_more, b_less)
+    sum = Add (a_scaled, b_scaled)
+    difference = Sub (a_scaled, b_scaled)
     {emission("sum", "s", "sum_low", "sum_high")}
     {emission("difference", "d", "difference_low", "difference_high")}
     s_square = Mul (s, s)
@@ -97,7 +141,8 @@ _QUARTER = f"""{_RANGES}
     four_times = Sub (s_square, d_square)
     quarter = Constant <value_float = 0.25> ()
     product = Mul (four_times, quarter)"""
-"""a b = ((a + b)^2 - (a - b)^2) / 4 with neurons for a + b and a - b."""
+"""a b = ((c a + b / c)^2 - (c a - b / c)^2) / 4 with neurons for sum and difference; the balance c
+is the power of two that makes both ranges most alike (the error goes with the wider one)."""
 
 _LOG_EXP = f"""{_RANGES}
     one = Constant <value_float = 1.0> ()

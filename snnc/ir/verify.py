@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from snnc.ir.composed import composed
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Body, Coding, Neuron, Node, Op, Role, Site
 from snnc.ir.quantizer import imported
+from snnc.ir.spike_times import time_ranges
 from snnc.ir.time import forms
 
 
@@ -24,8 +26,9 @@ def verify(graph: Graph, stage: Stage) -> None:
         if array.flags.writeable:
             raise CompileError(f"constant %{name} can be written to")
     _verify_order(graph)
+    timed = time_ranges(graph)
     for node in graph.nodes:
-        _verify_node(graph, node, stage)
+        _verify_node(graph, node, stage, timed)
     if graph.timesteps != 1:
         forms(graph)
 
@@ -52,11 +55,11 @@ def _verify_order(graph: Graph) -> None:
             raise CompileError(f"output %{name} is never computed")
 
 
-def _verify_node(graph: Graph, node: Node, stage: Stage) -> None:
+def _verify_node(graph: Graph, node: Node, stage: Stage, timed: Container[str]) -> None:
     if not node.loc.names:
         raise graph.error("the node names no original ONNX node", node)
     if isinstance(node, Op):
-        _verify_coding(graph, node)
+        _verify_coding(graph, node, timed)
         for body in node.bodies.values():
             _verify_body(graph, node, body)
     elif isinstance(node, Site):
@@ -65,7 +68,7 @@ def _verify_node(graph: Graph, node: Node, stage: Stage) -> None:
         _verify_neuron(graph, node, stage)
 
 
-def _verify_coding(graph: Graph, op: Op) -> None:
+def _verify_coding(graph: Graph, op: Op, timed: Container[str]) -> None:
     spiking_input = (
         bool(op.inputs)
         and op.inputs[0] in graph.types
@@ -75,6 +78,8 @@ def _verify_coding(graph: Graph, op: Op) -> None:
         spikes = bool(name) and graph.types[name].coding is Coding.SPIKE
         if spikes and not (op.op_type in SPIKE_KEEPING and spiking_input) and not _fires(op):
             raise graph.error(f"%{name} is typed as spikes but comes from no neuron", op)
+        if name and graph.types[name].coding is Coding.TIME and name not in timed:
+            raise graph.error(f"%{name} is typed as spike times but comes from no neuron", op)
 
 
 def _fires(op: Op) -> bool:
@@ -93,8 +98,9 @@ def _verify_body(graph: Graph, op: Op, body: Body) -> None:
 
 
 def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
-    if len(site.inputs) != 1 or len(site.outputs) != 1 or not site.inputs[0]:
-        raise graph.error("a site has one input and one result", site)
+    gated = site.role in ("spike time", "softmax")
+    if len(site.inputs) not in (1, 1 + gated) or len(site.outputs) != 1 or not all(site.inputs):
+        raise graph.error("a site has one input, spike times a gate as well, and one result", site)
     if site.role not in get_args(Role):
         raise graph.error(f"a site has no role '{site.role}'", site)
     if stage in (Stage.ANN, Stage.SPIKING):

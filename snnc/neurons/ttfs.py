@@ -10,7 +10,7 @@ import numpy as np
 from snnc.errors import CompileError
 from snnc.ir.neuron import NeuronModel
 from snnc.ir.node import Array
-from snnc.ir.spike_times import TOLERANCE, Products
+from snnc.ir.spike_times import TOLERANCE, Products, balance
 
 MOST_TICKS = 2**16
 """Ticks a window that float32 tells apart with TOLERANCE to spare."""
@@ -64,6 +64,9 @@ class TTFS(NeuronModel):
         if self.products == "ideal":
             return np.asarray(a * b)
         if self.products == "quarter":
+            c = np.float32(balance(a_range, b_range))
+            a, a_low, a_high = a * c, a_low * c, a_high * c
+            b, b_low, b_high = b / c, b_low / c, b_high / c
             s = self.emit(a + b, float(a_low + b_low), float(a_high + b_high))
             d = self.emit(a - b, float(a_low - b_high), float(a_high - b_low))
             return np.asarray((s * s - d * d) * np.float32(0.25))

@@ -69,12 +69,14 @@ def observe(
     CompileError for values that are not finite.
     """
     values = tuple(site.inputs[0] for site in graph.open_sites)
-    session = Session(graph, taps=values)
+    gates = {site.inputs[0]: site.inputs[1] for site in graph.open_sites if len(site.inputs) > 1}
+    taps = dict.fromkeys((*values, *(v for v in gates.values() if v not in graph.consts)))
+    session = Session(graph, taps=taps)
     accumulators = {value: Accumulator() for value in values}
     site_of = {site.inputs[0]: site for site in graph.open_sites}
     masking: Masking | None = None
     reservoir = Reservoir(samples.single, samples.splittable)
-    deal = Deal(samples, shard, batch_size(graph, values))
+    deal = Deal(samples, shard, batch_size(graph, taps))
     for batch in deal:
         feeds = batch.feeds
         if mask_input is not None and masking is None:
@@ -83,7 +85,10 @@ def observe(
         tapped = session.run(feeds)
         for value in values:
             array = tapped[value]
-            if masking is not None:
+            if value in gates:
+                gate = graph.consts.get(gates[value], tapped.get(gates[value]))
+                array = array[np.broadcast_to(np.asarray(gate), array.shape)]
+            elif masking is not None:
                 array = masking.select(value, array, feeds)
             if not np.isfinite(array).all():
                 raise graph.error(

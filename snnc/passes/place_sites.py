@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import reduce
 from operator import or_
 from typing import ClassVar
@@ -18,6 +17,7 @@ from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Loc, Node, Op, Role, Site
 from snnc.ir.ops import QUANTISED, SHAPE_ONLY, activations, has_uncounted_macs, operands, why_analog
 from snnc.ir.quantizer import Quantizer, quantizer
+from snnc.passes.kept import is_kept, matches
 
 _HAND_ON = SHAPE_ONLY | {"Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
 
@@ -50,7 +50,7 @@ class PlaceSites:
         def rule(node: Node) -> Replacement | None:
             if node.outputs[0] in quantizers and isinstance(node, Op):
                 return _behind(graph, node, plain[node.outputs[0]], quantizers[node.outputs[0]])
-            if isinstance(node, Op) and operands(node) and self._is_kept(node):
+            if isinstance(node, Op) and operands(node) and is_kept(node, self.keep):
                 inputs = tuple(plain.get(v, v) for v in node.inputs)
                 return Replacement((replace(node, inputs=inputs),))
             mine = (
@@ -82,8 +82,8 @@ class PlaceSites:
         for node in graph.nodes:
             if not isinstance(node, Op):
                 continue
-            _check_constants(graph, node)
-            if self._is_kept(node):
+            check_constants(graph, node)
+            if is_kept(node, self.keep):
                 continue
             direct = flow.is_direct(node) and not self.encode_input
             if not direct and not flow.is_constant(node):
@@ -99,13 +99,10 @@ class PlaceSites:
         every = {value: quantizer(graph, value) for value in graph.producer}
         found = {v: q for v, q in every.items() if q is not None and q.x in flow.data}
         for node in graph.nodes:
-            if isinstance(node, Op) and self._is_kept(node):
+            if isinstance(node, Op) and is_kept(node, self.keep):
                 for value in operands(node):
                     found.pop(_behind_layout(graph, value), None)
         return found
-
-    def _is_kept(self, op: Op) -> bool:
-        return any(_matches(name, pattern) for name in op.loc.names for pattern in self.keep)
 
     def _check_patterns(self, graph: Graph) -> None:
         """A pattern that keeps nothing is a mistake: a typing error, or a node without weights."""
@@ -117,9 +114,9 @@ class PlaceSites:
             for name in node.loc.names
         }
         for pattern in self.keep:
-            if any(_matches(name, pattern) for name in multiplying):
+            if any(matches(name, pattern) for name in multiplying):
                 continue
-            if any(_matches(name, pattern) for name in everything):
+            if any(matches(name, pattern) for name in everything):
                 raise CompileError(
                     f"--keep '{pattern}' matches no operation that multiplies",
                     help="name the layers that read the activation: snnc check MODEL lists them",
@@ -172,11 +169,7 @@ def nothing_to_convert(graph: Graph, keep: tuple[str, ...]) -> CompileError | No
     )
 
 
-def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)
-
-
-def _check_constants(graph: Graph, op: Op) -> None:
+def check_constants(graph: Graph, op: Op) -> None:
     """NaN has no place in a network; infinities have in masks, not in weights (spec 0.3)."""
     for value in op.inputs:
         constant = graph.consts.get(value)

@@ -1,0 +1,154 @@
+"""Entry by entry: functions on the synapse, sums in the membrane, products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+
+from snnc.ir.node import Op
+from snnc.ir.ops import POINTWISE
+from snnc.passes.spike_times.forms import Form, Value
+from snnc.passes.spike_times.masks import masked_sum
+from snnc.passes.spike_times.walk import Walk
+
+Rule = Callable[[Walk, Op], bool]
+"""Converts one operation; False where it has to stay analog."""
+
+JUMPING = frozenset({"Floor", "Ceil", "Round", "Sign", "ThresholdedRelu"})
+"""Functions without a derivative, which no kernel of a synapse integrates to."""
+
+FUNCTIONS = POINTWISE - JUMPING - {"Relu", "Clip", "Identity", "Cast", "Neg"} | frozenset(
+    {"Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh", "PRelu", "Pow", "HardSwish"}
+)
+"""Functions of one number that have a derivative but for kinks."""
+
+
+def function(walk: Walk, op: Op) -> bool:
+    """A function of the spikes of one layer, entry by entry (the others are known to the host)."""
+    values = [walk.used(v) for v in op.inputs]
+    active = [v for v in values if not v.is_host]
+    if len(active) != 1 or values[0].is_host:
+        return False
+    return _on_synapse(walk, op, values)
+
+
+def _on_synapse(walk: Walk, op: Op, values: Sequence[Value]) -> bool:
+    ready = [walk.synaptic(v) for v in values]
+    walk.keep(op, [v.name for v in ready], Form.POINTWISE, _origin(walk, op, ready))
+    return True
+
+
+def _origin(walk: Walk, op: Op, values: Sequence[Value]) -> str:
+    """The one origin of all values that are not the host's; '' for several, or a new shape."""
+    active = [v for v in values if not v.is_host]
+    shape = walk.types[op.outputs[0]].shape
+    same = {v.origin for v in active}
+    if len(same) != 1 or shape is None:
+        return ""
+    return active[0].origin if all(walk.type_of(v).shape == shape for v in active) else ""
+
+
+def _same_spikes(walk: Walk, op: Op, values: Sequence[Value]) -> bool:
+    """Whether several activations are functions of the same spikes, entry by entry."""
+    active = [v for v in values if not v.is_host]
+    synaptic = all(v.is_synaptic for v in active)
+    return len(active) > 1 and synaptic and bool(_origin(walk, op, values))
+
+
+def affine(walk: Walk, op: Op) -> bool:
+    """Neg, or BatchNormalization: an affine function of one activation with constants."""
+    value, *others = (walk.used(v) for v in op.inputs)
+    if value.is_host or not all(v.is_host for v in others):
+        return False
+    return _scaled(walk, op, [value, *others])
+
+
+def _scaled(walk: Walk, op: Op, values: Sequence[Value]) -> bool:
+    """One activation, with numbers of the host only: what it was, but spikes become a function."""
+    active = next(v for v in values if not v.is_host)
+    if active.form is not Form.POTENTIAL:
+        return _on_synapse(walk, op, values)
+    walk.keep(op, [v.name for v in values], Form.POTENTIAL)
+    return True
+
+
+def total(walk: Walk, op: Op) -> bool:
+    """Add, Sub, Sum, Mean: membranes add up what they get."""
+    values = [walk.used(v) for v in op.inputs]
+    active = [v for v in values if not v.is_host]
+    if len(active) == 1:
+        return masked_sum(walk, op, values) or _scaled(walk, op, values)
+    if _same_spikes(walk, op, values):
+        return _on_synapse(walk, op, values)
+    ready = [v if v.form is Form.POTENTIAL else walk.synaptic(v) for v in values]
+    walk.keep(op, [v.name for v in ready], Form.POTENTIAL)
+    return True
+
+
+def product(walk: Walk, op: Op) -> bool:
+    """Mul: by numbers of the host, of functions of the same spikes, or of two activations."""
+    values = [walk.used(v) for v in op.inputs]
+    active = [v for v in values if not v.is_host]
+    if len(active) == 1:
+        return _scaled(walk, op, values)
+    if _same_spikes(walk, op, values):
+        return _on_synapse(walk, op, values)
+    walk.keep(op, [walk.timed(v).name for v in values], Form.POTENTIAL)
+    return True
+
+
+def quotient(walk: Walk, op: Op) -> bool:
+    """Div: a product with the reciprocal, where that is no function of the same spikes."""
+    above, below = (walk.used(v) for v in op.inputs)
+    if below.is_host:
+        return _scaled(walk, op, [above, below])
+    if above.is_host or _same_spikes(walk, op, [above, below]):
+        return _on_synapse(walk, op, [above, below])
+    below = walk.synaptic(below)
+    name = walk.add("Reciprocal", [below.name], op.loc, walk.type_of(below))
+    inverse = walk.timed(Value(name, Form.POINTWISE, below.origin))
+    product = Op(op.outputs, (), op.loc, "Mul")
+    walk.keep(product, [walk.timed(above).name, inverse.name], Form.POTENTIAL)
+    return True
+
+
+def clipped(walk: Walk, op: Op) -> bool:
+    """Relu or Clip: the range of the neurons behind it, where those have no other reader."""
+    value = walk.used(op.inputs[0])
+    if value.is_host or not all(walk.value(v).is_host for v in op.inputs[1:]):
+        return False
+    if value.form not in (Form.POTENTIAL, Form.CLIPPED):
+        return function(walk, op)
+    walk.keep(op, [value.name, *op.inputs[1:]], Form.CLIPPED)
+    return True
+
+
+def extremum(walk: Walk, op: Op) -> bool:
+    """Max and Min of several activations: a + relu(b - a), a - relu(a - b), from left to right."""
+    values = [walk.used(v) for v in op.inputs]
+    if sum(not v.is_host for v in values) == 1 or _same_spikes(walk, op, values):
+        return _on_synapse(walk, op, values)
+    kind = walk.types[op.outputs[0]]
+
+    def larger(a: Value, b: Value) -> Value:
+        a, b = walk.synaptic(a), walk.synaptic(b)
+        first, second = (b, a) if op.op_type == "Max" else (a, b)
+        name = walk.add("Sub", [first.name, second.name], op.loc, kind)
+        gap = walk.timed(Value(name, Form.POTENTIAL))
+        excess = walk.add("Relu", [gap.name], op.loc, kind)
+        outer = "Add" if op.op_type == "Max" else "Sub"
+        return Value(walk.add(outer, [a.name, excess], op.loc, kind), Form.POTENTIAL)
+
+    walk.alias(op, reduce(larger, values))
+    return True
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(FUNCTIONS, function),
+    **dict.fromkeys(("Relu", "Clip"), clipped),
+    **dict.fromkeys(("Neg", "BatchNormalization"), affine),
+    **dict.fromkeys(("Add", "Sub", "Sum", "Mean"), total),
+    **dict.fromkeys(("Max", "Min"), extremum),
+    "Mul": product,
+    "Div": quotient,
+}

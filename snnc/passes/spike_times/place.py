@@ -1,0 +1,124 @@
+"""PlaceSpikeTimes: every operation in layers of neurons that fire at most once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias
+
+from snnc.ir.flow import Flow
+from snnc.ir.graph import Graph, Stage
+from snnc.ir.node import Loc, Neuron, Node, Op, Site
+from snnc.ir.ops import LAYOUT
+from snnc.passes.kept import is_kept
+from snnc.passes.place_sites import check_constants
+from snnc.passes.spike_times import entrywise, linear, norms, softmax
+from snnc.passes.spike_times.forms import Form, Value
+from snnc.passes.spike_times.walk import Walk
+
+RULES = {**entrywise.RULES, **linear.RULES, **softmax.RULES, **norms.RULES}
+"""How each type of operation becomes layers; any other stays analog."""
+
+HOST_ARITHMETIC = LAYOUT | {
+    *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Clip", "Pow", "Sqrt", "Reciprocal"),
+    *("ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "CumSum"),
+}
+"""Operations on numbers made of integer inputs (masks, lengths) that the host computes; any other
+one on such numbers reads spikes for them."""
+
+LOOK_UP = frozenset({"Gather", "GatherND", "GatherElements"})
+
+Become: TypeAlias = Literal["spiking", "host", "layout", "analog"]
+
+
+@dataclass(frozen=True)
+class PlaceSpikeTimes:
+    """A site wherever neurons fire. keep: patterns of names of operations that stay analog."""
+
+    keep: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "place-spike-times"
+    before: ClassVar[Stage] = Stage.ANN
+    after: ClassVar[Stage] = Stage.SITED
+
+    def __call__(self, graph: Graph) -> Graph:
+        return placed(graph, self.keep)[0]
+
+
+def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become]]:
+    """The graph with its sites, and what each operation became, by its first result."""
+    walk, fates = Walk(graph), dict[str, Become]()
+    data = Flow(graph).data
+    for name in graph.inputs:
+        form = Form.SOURCE if graph.types[name].is_float else Form.HOST
+        walk.values[name] = Value(name, form)
+    for node in graph.nodes:
+        if not isinstance(node, Op):
+            raise graph.error("the network has sites already", node)
+        check_constants(graph, node)
+        fates[node.outputs[0]] = _convert(walk, node, keep, data)
+    return _with_outputs(walk), fates
+
+
+def _convert(walk: Walk, op: Op, keep: tuple[str, ...], data: frozenset[str]) -> Become:
+    inputs = [walk.value(v) for v in op.inputs if v]
+    real_results = any(v and walk.types[v].is_float for v in op.outputs)
+    if op.op_type in ("Shape", "Size"):
+        walk.keep(op, [v.name for v in inputs], Form.HOST)
+        return "layout"
+    if all(v.is_host for v in inputs) and (op.op_type in HOST_ARITHMETIC or not real_results):
+        return _on_host(walk, op, data)
+    if all(v.is_host for v in inputs) and not any(v in data for v in op.outputs):
+        return _on_host(walk, op, data)
+    rule = RULES.get(op.op_type)
+    if rule is not None and not is_kept(op, keep) and rule(walk, op):
+        moved = op.op_type in LAYOUT
+        return "layout" if moved else "spiking"
+    return _stays_analog(walk, op)
+
+
+def _on_host(walk: Walk, op: Op, data: frozenset[str]) -> Become:
+    """Look-ups give numbers to encode; all else that integers decide stays numbers of the host."""
+    names = [walk.value(v).name if v else "" for v in op.inputs]
+    table = walk.consts.get(names[0]) if names else None
+    depends = any(v in data for v in op.outputs)
+    looks_up = op.op_type in LOOK_UP and table is not None and table.dtype.kind == "f"
+    walk.keep(op, names, Form.SOURCE if looks_up and depends else Form.HOST)
+    computes = any(v and walk.types[v].is_float for v in (*op.inputs, *op.outputs) if v in data)
+    return "host" if depends and (looks_up or computes) else "layout"
+
+
+def _stays_analog(walk: Walk, op: Op) -> Become:
+    """The operation on the numbers that spikes stand for."""
+    values = [walk.used(v) if v else Value("", Form.HOST) for v in op.inputs]
+    ready = [v if v.form in (Form.HOST, Form.SOURCE) else walk.timed(v) for v in values]
+    walk.keep(op, [v.name for v in ready], Form.SOURCE)
+    for name in filter(None, op.outputs):
+        if not walk.types[name].is_float:
+            walk.values[name] = Value(name, Form.HOST)
+    return "analog"
+
+
+def _with_outputs(walk: Walk) -> Graph:
+    """The new graph; neurons for each output take over its name."""
+    graph, renamed = walk.graph, dict[str, str]()
+    for name in graph.outputs:
+        value = walk.used(name) if name in walk.values else walk.value(name)
+        if value.form not in (Form.HOST, Form.SOURCE):
+            value = walk.timed(value)
+        if value.name in renamed or value.name in graph.inputs:
+            walk.nodes.append(
+                Op((renamed.setdefault(name, name),), (value.name,), Loc((name,)), "Identity")
+            )
+        elif value.name != name:
+            renamed |= {name: walk.fresh(f"{name}.potential", walk.types[name]), value.name: name}
+    nodes = tuple(_renamed(node, renamed) for node in walk.nodes)
+    return replace(
+        graph, nodes=nodes, types=walk.types, consts=walk.consts, stage=Stage.SITED
+    ).pruned()
+
+
+def _renamed(node: Node, names: dict[str, str]) -> Node:
+    inputs = tuple(names.get(v, v) for v in node.inputs)
+    outputs = tuple(names.get(v, v) for v in node.outputs)
+    assert isinstance(node, Op | Site) and not isinstance(node, Neuron)
+    return replace(node, inputs=inputs, outputs=outputs)
