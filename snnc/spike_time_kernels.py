@@ -71,6 +71,12 @@ def quarter_square(x: Dual) -> Dual:
     return value * value / 4, value * slope / 2
 
 
+def exponential(x: Dual) -> Dual:
+    """e^x."""
+    power = np.exp(x[0])
+    return power, power * x[1]
+
+
 def shifted_log(shift: float) -> Function:
     """ln(x + shift)."""
 

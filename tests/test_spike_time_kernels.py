@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 
 from snnc.ir.graph import DOMAIN, OPSET
 from snnc.ir.node import Array, Loc, Op
+from snnc.passes.spike_times.entrywise import FUNCTIONS
 from snnc.pointwise import constant, forward, is_pointwise
 from snnc.spike_time_kernels import (
     LINKS,
@@ -27,6 +28,7 @@ from snnc.spike_time_kernels import (
     chain,
     charges,
     eta,
+    exponential,
     first_ticks,
     identity,
     integrated,
@@ -177,6 +179,12 @@ ANYWHERE: dict[str, tuple[Function, Scalar, tuple[float, ...]]] = {
     "abs": (chain(op("Abs")), abs, (0.0,)),
     "neg": (chain(op("Neg")), lambda u: -u, ()),
     "sin": (chain(op("Sin")), math.sin, ()),
+    "tan": (then(with_constants("Mul", 0.25), chain(op("Tan"))), lambda u: math.tan(u / 4), ()),
+    "atan": (chain(op("Atan")), math.atan, ()),
+    "sinh": (chain(op("Sinh")), math.sinh, ()),
+    "cosh": (chain(op("Cosh")), math.cosh, ()),
+    "asinh": (chain(op("Asinh")), math.asinh, ()),
+    "exponential": (exponential, math.exp, ()),
     "cos": (chain(op("Cos")), math.cos, ()),
     "leaky": (chain(op("LeakyRelu", alpha=0.2)), lambda u: u if u > 0 else 0.2 * u, (0.0,)),
     "prelu": (with_constants("PRelu", 0.3), lambda u: u if u > 0 else 0.3 * u, (0.0,)),
@@ -434,6 +442,10 @@ def test_jumps_have_no_kernel() -> None:
     jumping = ["Floor", "Ceil", "Round", "Sign", "ThresholdedRelu", "MatMul", "Softmax"]
     assert not any(is_pointwise(op(name)) for name in jumping)
     assert not is_pointwise(op("Cast", to=7))
+
+
+def test_every_function_that_synapses_compute_has_a_kernel() -> None:
+    assert all(is_pointwise(op(name)) for name in FUNCTIONS)
 
 
 def test_products_by_quarter_squares() -> None:
