@@ -4,7 +4,7 @@ from snnc.calibrated import CalibratedNetwork
 from snnc.calibrating import Watch, calibrate
 from snnc.comparison import Comparison, compare
 from snnc.compile_report import CompileReport
-from snnc.compiler import SpikingNetwork, compile
+from snnc.compiler import compile
 from snnc.curves import ablation, lambda_curve, percentile_curve, timesteps_curve
 from snnc.data import samples_of
 from snnc.diagnosis import Diagnosis, SiteError
@@ -16,7 +16,7 @@ from snnc.fits import Recipe
 from snnc.frontend import load
 from snnc.histogram import Histogram, histogram
 from snnc.ir.graph import Graph
-from snnc.ir.neuron import make_neuron, neuron_models
+from snnc.ir.neuron import NeuronModel, make_neuron, neuron_models
 from snnc.ir.rate_neuron import RateNeuron
 from snnc.kernels import kernel_library
 from snnc.neurons.aif import AIF
@@ -25,12 +25,15 @@ from snnc.neurons.dual_mtn import DualMTN
 from snnc.neurons.integrate_fire import IF
 from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
+from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot
 from snnc.prepare import check
 from snnc.runtime import session
 from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
+from snnc.spike_time_compiler import compile_spike_times
+from snnc.spiking_network import SpikeTimeNetwork, SpikingNetwork
 from snnc.statistics import merge_statistics
 from snnc.studies import Point, Study
 from snnc.tuning import Tuned, tune
@@ -42,6 +45,7 @@ __all__ = [
     "IF",
     "MTN",
     "SFN",
+    "TTFS",
     "CalibratedNetwork",
     "Comparison",
     "CompileError",
@@ -55,11 +59,13 @@ __all__ = [
     "Graph",
     "Histogram",
     "LayerEquivalence",
+    "NeuronModel",
     "Point",
     "RateNeuron",
     "Recipe",
     "Shard",
     "SiteError",
+    "SpikeTimeNetwork",
     "SpikingNetwork",
     "Study",
     "Trial",
@@ -70,6 +76,7 @@ __all__ = [
     "check",
     "compare",
     "compile",
+    "compile_spike_times",
     "diagnose",
     "evaluate",
     "histogram",

@@ -6,22 +6,18 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from snnc.backends.lowering import lower
-from snnc.backends.onnx_model import save_onnx
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, with_scale
 from snnc.calibrating import Watch, calibrated_by, require_open_sites, sources_of
 from snnc.compile_report import CompileReport, idle_options, warnings_of
 from snnc.coverage import coverage_of
-from snnc.data import Samples, Source, samples_of
-from snnc.energy import PJ_AC, PJ_MAC, Energy
+from snnc.data import Samples, Source
 from snnc.errors import CompileError
-from snnc.evaluation import ACTIVITY_SAMPLES, Evaluation, evaluate, measure, run, with_activity
+from snnc.evaluation import ACTIVITY_SAMPLES, with_activity
 from snnc.fidelity import primary_output
 from snnc.files import require_writable
 from snnc.fitted import fitted, rule_for
 from snnc.integer_synapses import integer_synapses, require_no_quantizers
 from snnc.ir.graph import Graph
-from snnc.ir.node import Array
 from snnc.ir.numbers import plain
 from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses, rate_neuron
 from snnc.passes.assign_thresholds import AssignThresholds
@@ -40,36 +36,7 @@ from snnc.search.grid import (
     choose_scale,
     require_fidelity,
 )
-
-
-class SpikingNetwork:
-    """A compiled network. graph: the spiking graph; ann: the network it came from; report."""
-
-    def __init__(
-        self, graph: Graph, ann: Graph, report: CompileReport, sources: tuple[Path, ...] = ()
-    ) -> None:
-        """sources: files it was made from, which `save` will not overwrite."""
-        self.graph = graph
-        self.ann = ann
-        self.report = report
-        self._sources = sources
-
-    def save(self, path: str | Path) -> None:
-        """Writes the ONNX artifact that stock onnxruntime runs; never over a file it came from."""
-        require_writable(Path(path), *self._sources)
-        save_onnx(self.graph, path)
-
-    def run(self, data: Source) -> dict[str, Array]:
-        """Every output for all samples of `data`, by name."""
-        return run(lower(self.graph), samples_of(data, self.graph))
-
-    def evaluate(self, data: Source, output: str | None = None) -> Evaluation:
-        """The spiking network beside its ANN on `data` (labels under the key 'labels')."""
-        return evaluate(self.ann, self.graph, samples_of(data, self.ann), output)
-
-    def energy(self, data: Source, pj_ac: float = PJ_AC, pj_mac: float = PJ_MAC) -> Energy:
-        """Operations and energy ratios of the spiking network on `data`."""
-        return measure(self.graph, samples_of(data, self.graph)).energy(pj_ac, pj_mac)
+from snnc.spiking_network import SpikingNetwork
 
 
 def compile(

@@ -24,7 +24,8 @@ from snnc.ir.ops import (
 from snnc.random_data import NOMINAL_DIMS, random_feeds
 from snnc.runtime import Session, shape_name
 
-Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout", "refused"]
+Fate: TypeAlias = Literal["spiking", "direct-coded", "analog", "layout", "host", "refused"]
+"""host: look-ups and masks of integer inputs, where neurons time single spikes."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _entries(graph: Graph) -> Iterable[Entry]:
             yield Entry(name, node.op_type, "spiking")
         elif kind != "analog":
             yield Entry(name, node.op_type, kind)
-        elif _is_layout(graph, node) or (flow.is_constant(node) and not multiplied(node)):
+        elif is_layout(graph, node) or (flow.is_constant(node) and not multiplied(node)):
             yield Entry(name, node.op_type, "layout")
         else:
             yield Entry(name, node.op_type, "analog", _why(flow, node))
@@ -149,18 +150,18 @@ def _inside(op: Op) -> Iterable[Entry]:
         for node in body.graph.nodes:
             if not isinstance(node, Op):
                 continue
-            still = _is_layout(body.graph, node)
+            still = is_layout(body.graph, node)
             why = "" if still else f"inside {op.op_type} '{op.loc.names[0]}'"
             fate: Fate = "layout" if still else "analog"
             yield Entry(node.loc.names[0], node.op_type, fate, why)
             yield from _inside(node)
 
 
-def _is_layout(graph: Graph, op: Op) -> bool:
+def is_layout(graph: Graph, op: Op) -> bool:
     """Whether an operation, with all that it runs, only places, selects or retypes numbers."""
     if op.bodies:
         inner = [(b.graph, node) for b in op.bodies.values() for node in b.graph.nodes]
-        return all(isinstance(n, Op) and _is_layout(g, n) for g, n in inner)
+        return all(isinstance(n, Op) and is_layout(g, n) for g, n in inner)
     values = [v for v in (*op.inputs, *op.outputs) if v in graph.types]
     floats = any(graph.types[v].is_float for v in values) or bool(multiplied(op))
     return op.op_type in LAYOUT or not floats

@@ -13,6 +13,7 @@ from snnc.errors import CompileError
 from snnc.fidelity import Accuracy, Agreement, primary_output
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Neuron, Node
+from snnc.ir.spike_times import fires
 from snnc.rows import batches_and_axes, join_batches, rows_of
 from snnc.runtime import Session, batch_size
 
@@ -109,7 +110,7 @@ def evaluate_each(
     The ANN runs once; networks that differ in nothing but their steps share a session.
     """
     for snn in snns:
-        _check_pair(ann, snn)
+        check_pair(ann, snn)
     output = primary_output(ann, output)
     reference, candidates = Session(ann), _candidates(snns)
     accuracy, done = Accuracy(), 0
@@ -197,7 +198,8 @@ def with_activity(graph: Graph, samples: Samples) -> Graph:
     return graph.rewrite(rule)
 
 
-def _check_pair(ann: Graph, snn: Graph) -> None:
+def check_pair(ann: Graph, snn: Graph) -> None:
+    """CompileError unless a spiking network was compiled from `ann`."""
     for what, mine, theirs in (
         ("inputs", ann.inputs, snn.inputs),
         ("outputs", ann.outputs, snn.outputs),
@@ -208,8 +210,9 @@ def _check_pair(ann: Graph, snn: Graph) -> None:
                 help=_PAIR,
             )
     names = {name for node in ann.nodes for name in node.loc.names}
-    if snn.neurons and not any(names & {*neuron.loc.names} for neuron in snn.neurons):
-        first = snn.neurons[0].loc.names[0]
+    neurons = [node for node in snn.nodes if isinstance(node, Neuron) or fires(node)]
+    if neurons and not any(names & {*neuron.loc.names} for neuron in neurons):
+        first = neurons[0].loc.names[0]
         message = f"the spiking network comes from another one: this one has no node '{first}'"
         raise CompileError(message, help=_PAIR)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,10 +18,21 @@ from snnc.ir.node import Array
 from snnc.ir.text import format_type
 from snnc.passes.normalize import Normalize
 from snnc.passes.place_sites import PlaceSites, nothing_to_convert
+from snnc.passes.spike_times.place import PlaceSpikeTimes
 from snnc.pipeline import Watcher, run_passes
+from snnc.spike_time_coverage import spike_time_coverage
 
 Model: TypeAlias = str | Path | ModelProto | Graph
 """A trained network: a file, a message or a graph."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """ann: the network as loaded; normal: normalised; sited: with its sites."""
+
+    ann: Graph
+    normal: Graph
+    sited: Graph
 
 
 def prepare(
@@ -44,14 +55,31 @@ def prepare(
     return ann, sited
 
 
+def prepare_spike_times(
+    model: Model,
+    *,
+    keep: tuple[str, ...] = (),
+    verify: bool = False,
+    watch: Watcher | None = None,
+) -> Prepared:
+    """The network as loaded, normalised, and in layers of neurons that fire at most once."""
+    ann = _trained(model)
+    normal = run_passes(ann, (Normalize(verify),), watch)
+    sited = run_passes(normal, (PlaceSpikeTimes(keep),), watch)
+    return Prepared(ann, normal, sited)
+
+
 def check(
     model: Model,
     *,
     keep: str | Iterable[str] = (),
     encode_input: bool = False,
     verify: bool = False,
+    spike_times: bool = False,
 ) -> Coverage:
     """What will become of every operation; `refusal` is set if the network cannot be compiled.
+
+    spike_times: with neurons that fire at most once, in place of those that count.
 
     Raises CompileError for a file that is no network at all.
     """
@@ -62,6 +90,8 @@ def check(
         if not error.refused:
             raise
         return coverage_of_refused(error)
+    if spike_times:
+        return spike_time_coverage(prepare_spike_times(ann, keep=keep, verify=verify).normal, keep)
     try:
         _, sited = _sited(ann, keep, encode_input, verify, None)
     except CompileError as error:
@@ -122,13 +152,8 @@ def _loaded(model: Model) -> Graph:
     return model if isinstance(model, Graph) else load(model)
 
 
-def _sited(
-    model: Model,
-    keep: tuple[str, ...],
-    encode_input: bool,
-    verify: bool,
-    watch: Watcher | None,
-) -> tuple[Graph, Graph]:
+def _trained(model: Model) -> Graph:
+    """The network, which must not spike yet."""
     ann = _loaded(model)
     if ann.stage != Stage.ANN:
         raise CompileError(
@@ -136,4 +161,15 @@ def _sited(
             at=ann.source or None,
             help="pass the trained network it was compiled from",
         )
+    return ann
+
+
+def _sited(
+    model: Model,
+    keep: tuple[str, ...],
+    encode_input: bool,
+    verify: bool,
+    watch: Watcher | None,
+) -> tuple[Graph, Graph]:
+    ann = _trained(model)
     return ann, run_passes(ann, (Normalize(verify), PlaceSites(keep, encode_input)), watch)

@@ -1,4 +1,4 @@
-"""`snnc compile` and `snnc check`."""
+"""`snnc compile`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from snnc.calibrating import Watch
+from snnc.cli.check import coverage_rows, verified_rows
 from snnc.cli.options import (
     calibration_option,
-    encode_option,
-    keep_option,
     neuron_of,
     neuron_options,
     require_at_most_one_of,
     samples_from,
     scale_options,
     site_options,
+    spike_time_options,
     statistics_option,
     synapses_option,
     threshold_rule_option,
@@ -24,9 +24,9 @@ from snnc.cli.options import (
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
+from snnc.cli.spike_times import show_spike_times, spike_timing
 from snnc.compile_report import CompileReport
 from snnc.compiler import compile
-from snnc.coverage import Coverage
 from snnc.errors import few
 from snnc.files import require_writable
 from snnc.frontend import external_files
@@ -37,8 +37,8 @@ from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES
-from snnc.prepare import check
 from snnc.report import percent, short, table
+from snnc.spike_time_compiler import compile_spike_times
 
 
 @click.command("compile")
@@ -63,6 +63,7 @@ from snnc.report import percent, short, table
 @threshold_rule_option
 @timesteps_option
 @synapses_option
+@spike_time_options
 @site_options
 @click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
 @verify_option
@@ -74,7 +75,10 @@ from snnc.report import percent, short, table
     help=f"Print the graph after a pass: {', '.join(PASS_NAMES)}.",
 )
 @json_option
+@click.pass_context
 def compile_command(
+    context: click.Context,
+    /,
     model: Path,
     neuron: str,
     calibration: str | None,
@@ -91,6 +95,9 @@ def compile_command(
     threshold_rule: str | None,
     synapses: Synapses,
     timesteps: int,
+    precision: tuple[str, ...],
+    emission: str | None,
+    products: str | None,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -109,7 +116,8 @@ def compile_command(
         raise click.UsageError(f"--dump-after {QuantizeSynapses.name} goes with --synapses int8")
     if timesteps == 1 and FoldTime.name in dump_after:
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
-    spiking_neuron = neuron_of(neuron, m, rule, levels)
+    timed = spike_timing(context, neuron)
+    counting = None if timed else neuron_of(neuron, m, rule, levels)
     out = out or Path(f"{model.stem}.snn.onnx")
     require_at_most_one_of(calibration, statistics)
     seen = [Path(file) for file in (calibration, statistics) if file is not None]
@@ -124,10 +132,29 @@ def compile_command(
         if name in dump_after:
             click.echo(format_graph(graph), err=as_json, nl=False)
 
+    if timed is not None:
+        with Progress() as progress:
+            spike_times = compile_spike_times(
+                model,
+                neuron=timed[0],
+                precisions=timed[1],
+                calibration=samples_from(calibration),
+                statistics=statistics,
+                save_statistics=save_statistics,
+                percentile=percentile,
+                keep=keep,
+                mask_input=mask_input,
+                output=output,
+                verify=verify,
+                watch=Watch(progress, dump),
+            )
+        show_spike_times(spike_times, model, out, verify, as_json)
+        return
+    assert counting is not None
     with Progress() as progress:
         network = compile(
             model,
-            neuron=spiking_neuron,
+            neuron=counting,
             calibration=samples_from(calibration),
             statistics=statistics,
             save_statistics=save_statistics,
@@ -174,9 +201,9 @@ def compile_command(
         rows.append(("neuron", f"aif (imported quantisers), {report.imported} layers"))
     rows += [
         ("timesteps", str(report.timesteps)),
-        *_coverage_rows(report.coverage),
+        *coverage_rows(report.coverage),
         *_integer_rows(report.integer),
-        *_verified_rows(verify),
+        *verified_rows(verify),
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
@@ -206,57 +233,6 @@ def _rule(report: CompileReport) -> str:
     return f"{report.rule.name}{p}"
 
 
-@click.command("check")
-@click.argument("model", type=click.Path(path_type=Path))
-@keep_option
-@encode_option
-@verify_option
-@json_option
-def check_command(
-    model: Path, keep: tuple[str, ...], encode_input: bool, verify: bool, as_json: bool
-) -> None:
-    """Say what becomes of every operation of MODEL, without data; exit with 1 if it is refused.
-
-    \b
-    Example:
-      snnc check model.onnx
-    """
-    coverage = check(model, keep=keep, encode_input=encode_input, verify=verify)
-    refusal = coverage.refusal
-    if as_json:
-        operations = [
-            {"name": e.name, "op": e.op, "fate": e.fate, "why": e.why, "help": e.help}
-            for e in coverage.entries
-        ]
-        refused = None
-        if refusal is not None:
-            refused = {"message": refusal.message, "at": refusal.at, "help": refusal.help}
-        print_json(
-            {
-                "model": str(model),
-                "sites": coverage.sites,
-                "verified": verify,
-                **coverage.summary(),
-                "refused": refused,
-                "operations": operations,
-            }
-        )
-    else:
-        entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
-        if entries:
-            click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
-        rows = [("neurons", f"{coverage.sites} layers"), *_coverage_rows(coverage)]
-        rows += _verified_rows(verify)
-        if entries and not coverage.names("refused"):
-            click.echo(table(["coverage", str(model)], rows))
-    if refusal is not None:
-        raise refusal
-
-
-def _verified_rows(verify: bool) -> list[tuple[str, str]]:
-    return [("verified", "no rewriting changes an output on random data")] if verify else []
-
-
 def _integer_rows(integer: IntegerSynapses | None) -> list[tuple[str, str]]:
     """Which layers have integer weights, which have not and why, the most common reason first."""
     if integer is None:
@@ -270,26 +246,4 @@ def _integer_rows(integer: IntegerSynapses | None) -> list[tuple[str, str]]:
         by_reason.setdefault(layer.why, []).append(short(layer.name))
     for why, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         rows.append(("float", f"{len(names)} ({why}): {few(names)}"))
-    return rows
-
-
-def _coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
-    assumed = "" if coverage.open_dim is None else f" (open dimensions as {coverage.open_dim})"
-    analog = coverage.analog
-    kinds = sorted({entry["op"] for entry in analog})
-    rows = [
-        (
-            "spiking",
-            f"{percent(coverage.spiking_fraction)} of the MACs behind the direct-coded "
-            f"layers{assumed}",
-        ),
-        (
-            "direct-coded",
-            f"{percent(coverage.direct_coded_fraction)} of all MACs: "
-            f"{', '.join(map(short, coverage.names('direct-coded'))) or 'none'}",
-        ),
-        ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),
-    ]
-    if coverage.uncounted:
-        rows.append(("not counted", f"MACs of {', '.join(coverage.uncounted)}"))
     return rows

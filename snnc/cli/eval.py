@@ -18,16 +18,19 @@ from snnc.cli.options import (
     threshold_rule_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
+from snnc.cli.spike_times import spike_time_layers, spike_time_table
 from snnc.cli.studies import numbers, study_command, whole_numbers
 from snnc.curves import PERCENTILES
-from snnc.data import samples_of
+from snnc.data import Samples, samples_of
 from snnc.diagnosis import Diagnosis
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, evaluate
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
+from snnc.ir.spike_times import has_spike_times
 from snnc.report import energy_table, percent, table
 from snnc.site_errors import SAMPLES, diagnose
+from snnc.spike_time_evaluation import evaluate_spike_times
 
 
 @click.command("eval")
@@ -122,6 +125,9 @@ def eval_command(context: click.Context, /, model: Path, data: Path, **options: 
 def _compare(ann: Path, snn: Path, data: Path, options: dict[str, Any]) -> None:
     networks = _networks(ann, snn)
     samples = samples_of(data, networks[0])
+    if has_spike_times(networks[1]):
+        _compare_spike_times(networks, samples, options)
+        return
     diagnosis: Diagnosis | None = None
     with Progress() as progress:
         if options["per_layer"]:
@@ -143,6 +149,26 @@ def _compare(ann: Path, snn: Path, data: Path, options: dict[str, Any]) -> None:
         click.echo(energy_table(result.energy) + "\n")
         click.echo(_site_table(diagnosis) + "\n")
     click.echo(_comparison_table(result))
+
+
+def _compare_spike_times(
+    networks: tuple[Graph, Graph], samples: Samples, options: dict[str, Any]
+) -> None:
+    with Progress() as progress:
+        result = evaluate_spike_times(
+            *networks,
+            samples,
+            options["output"],
+            pj_ac=options["pj_ac"],
+            pj_mac=options["pj_mac"],
+            progress=progress.phase("evaluating", samples.count),
+        )
+    if options["as_json"]:
+        print_json(result.summary())
+        return
+    if options["per_layer"]:
+        click.echo(spike_time_layers(result) + "\n")
+    click.echo(spike_time_table(result))
 
 
 def _networks(ann: Path, snn: Path) -> tuple[Graph, Graph]:

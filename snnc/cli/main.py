@@ -6,8 +6,9 @@ import click
 
 import snnc
 from snnc.cli.calibrate import calibrate_command
+from snnc.cli.check import check_command
 from snnc.cli.compare import compare_command
-from snnc.cli.compile import check_command, compile_command
+from snnc.cli.compile import compile_command
 from snnc.cli.eval import eval_command
 from snnc.cli.fix import fix_command
 from snnc.cli.info import info_command

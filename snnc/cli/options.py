@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from snnc.energy import PJ_AC, PJ_MAC
 from snnc.ir.rate_neuron import RateNeuron, rate_neuron
 from snnc.neurons.sfn import SFN
+from snnc.neurons.ttfs import TTFS
 from snnc.passes.threshold_rules import RULES
 from snnc.random_data import RANDOM
 
@@ -144,6 +145,27 @@ synapses_option = click.option(
     default="float",
     show_default=True,
     help="int8: 8-bit weights and spike counts, much faster with the native kernels (snnc info).",
+)
+spike_time_options = together(
+    click.option(
+        "--time-precision",
+        "precision",
+        multiple=True,
+        metavar="[LAYER=]P",
+        help="Ticks in a window of ttfs neurons, of all layers or of those whose names match "
+        "(repeatable).  [default: 1024]",
+    ),
+    click.option(
+        "--emission",
+        type=click.Choice(TTFS.choices()["rule"]),
+        help="The tick at which ttfs neurons fire: the first from the crossing on, or the nearest. "
+        " [default: causal]",
+    ),
+    click.option(
+        "--products",
+        type=click.Choice(TTFS.choices()["products"]),
+        help="How ttfs neurons multiply activations (snnc neurons).  [default: quarter]",
+    ),
 )
 site_options = together(
     keep_option,

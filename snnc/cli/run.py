@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from snnc.files import replacing, require_writable
 from snnc.frontend import load
 from snnc.npz import write_npz
 from snnc.report import table
+from snnc.spike_recording import Timing, record_spikes
 
 
 @click.command("run")
@@ -29,24 +31,44 @@ from snnc.report import table
     metavar="Y.npz",
     help="File to write: one array per output, samples first.",
 )
+@click.option(
+    "--spikes",
+    type=click.Path(path_type=Path),
+    metavar="S.npz",
+    help="File to write the spike times of every layer to, in ticks (networks of ttfs neurons).",
+)
 @json_option
-def run_command(file: Path, data: Path, out: Path, as_json: bool) -> None:
+def run_command(file: Path, data: Path, out: Path, spikes: Path | None, as_json: bool) -> None:
     """Run the network FILE, trained or spiking, over samples.
 
     \b
     Example:
       snnc run model.snn.onnx --data test.npz -o outputs.npz
+      snnc run model.ttfs.onnx --data test.npz -o outputs.npz --spikes spikes.npz
     """
     require_writable(out, file, data)
+    if spikes is not None:
+        require_writable(spikes, file, data)
+        if spikes.resolve() == out.resolve():
+            raise click.UsageError("--spikes and --out name the same file")
     graph = load(file)
     samples = samples_of(data, graph)
     with Progress() as progress:
+        layers: tuple[Timing, ...] = ()
+        if spikes is not None:
+            told = progress.phase("recording spikes", samples.count)
+            layers = record_spikes(graph, samples, spikes, told)
         outputs = run(lower(graph), samples, progress.phase("running", samples.count))
     with replacing(out) as directory:
         write_npz(directory / out.name, outputs)
     shapes = {name: list(array.shape) for name, array in outputs.items()}
     if as_json:
-        print_json({"samples": samples.count, "outputs": shapes, "output": str(out)})
+        document = {"samples": samples.count, "outputs": shapes, "output": str(out)}
+        if spikes is not None:
+            document |= {"spikes": str(spikes), "layers": [asdict(layer) for layer in layers]}
+        print_json(document)
         return
     rows = [(name, str(shape)) for name, shape in shapes.items()]
     click.echo(table(["output", f"shape, written to {out}"], rows))
+    if spikes is not None:
+        click.echo(f"spike times of {len(layers)} layers: {spikes}")

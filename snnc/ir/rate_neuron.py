@@ -203,6 +203,7 @@ def rate_neuron(asked: NeuronModel | str) -> RateNeuron:
     if not isinstance(model, RateNeuron):
         raise CompileError(
             f"'{model.name}' codes numbers as spike times, not as spike counts",
-            help=f"snnc compile, eval, run and inspect take it; here: {', '.join(rate_neurons())}",
+            help="snnc compile takes it (in Python: snnc.compile_spike_times); here: "
+            + ", ".join(rate_neurons()),
         )
     return model

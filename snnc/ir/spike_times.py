@@ -58,6 +58,11 @@ def fires(node: Node) -> bool:
 _MOVING = SHAPE_ONLY | {"Dropout", RELAY} | FIRST_SPIKE
 
 
+def has_spike_times(graph: Graph) -> bool:
+    """Whether the neurons of a spiking graph fire at most once."""
+    return any(map(fires, graph.nodes))
+
+
 def balance(a: tuple[float, float], b: tuple[float, float]) -> float:
     """The power of two by which widths of two ranges differ least: a times it, b divided by it."""
     return float(2.0 ** round(math.log2((b[1] - b[0]) / (a[1] - a[0])) / 2))
@@ -77,6 +82,15 @@ def time_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
         elif node.op_type in _MOVING and node.inputs[0] in found:
             found |= {name: found[node.inputs[0]] for name in node.outputs if name}
     return found
+
+
+def neurons_behind(graph: Graph, value: str) -> Op | None:
+    """The neurons whose spike times a value holds, moved or the earliest of several."""
+    while (op := graph.op(value)) is not None and not fires(op):
+        if op.op_type not in _MOVING:
+            return None
+        value = op.inputs[0]
+    return op
 
 
 def with_times(graph: Graph) -> Graph:

@@ -9,7 +9,7 @@ from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Loc, Neuron, Node, Op, Site
 from snnc.ir.ops import LAYOUT
-from snnc.passes.kept import is_kept
+from snnc.passes.kept import is_kept, require_matches
 from snnc.passes.place_sites import check_constants
 from snnc.passes.spike_times import entrywise, linear, norms, softmax
 from snnc.passes.spike_times.forms import Form, Value
@@ -41,6 +41,7 @@ class PlaceSpikeTimes:
     after: ClassVar[Stage] = Stage.SITED
 
     def __call__(self, graph: Graph) -> Graph:
+        require_matches(graph, self.keep)
         return placed(graph, self.keep)[0]
 
 

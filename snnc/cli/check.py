@@ -1,0 +1,109 @@
+"""`snnc check`: what becomes of every operation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from snnc.cli.options import encode_option, keep_option, verify_option
+from snnc.cli.output import json_option, print_json
+from snnc.coverage import Coverage
+from snnc.ir.neuron import parse_neuron
+from snnc.neurons.ttfs import TTFS
+from snnc.prepare import check
+from snnc.report import percent, short, table
+
+
+@click.command("check")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--neuron",
+    default="sfn",
+    show_default=True,
+    metavar="NAME",
+    help="Neuron model that is meant; all that count spikes are alike (see: snnc neurons).",
+)
+@keep_option
+@encode_option
+@verify_option
+@json_option
+def check_command(
+    model: Path,
+    neuron: str,
+    keep: tuple[str, ...],
+    encode_input: bool,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Say what becomes of every operation of MODEL, without data; exit with 1 if it is refused.
+
+    \b
+    Example:
+      snnc check model.onnx
+    """
+    spike_times = isinstance(parse_neuron(neuron), TTFS)
+    if spike_times and encode_input:
+        raise click.UsageError("--encode-input: ttfs always encodes the input")
+    coverage = check(
+        model, keep=keep, encode_input=encode_input, verify=verify, spike_times=spike_times
+    )
+    refusal = coverage.refusal
+    if as_json:
+        operations = [
+            {"name": e.name, "op": e.op, "fate": e.fate, "why": e.why, "help": e.help}
+            for e in coverage.entries
+        ]
+        refused = None
+        if refusal is not None:
+            refused = {"message": refusal.message, "at": refusal.at, "help": refusal.help}
+        print_json(
+            {
+                "model": str(model),
+                "sites": coverage.sites,
+                "verified": verify,
+                **coverage.summary(),
+                "refused": refused,
+                "operations": operations,
+            }
+        )
+    else:
+        entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
+        if entries:
+            click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
+        rows = [("neurons", f"{coverage.sites} layers"), *coverage_rows(coverage)]
+        rows += verified_rows(verify)
+        if entries and not coverage.names("refused"):
+            click.echo(table(["coverage", str(model)], rows))
+    if refusal is not None:
+        raise refusal
+
+
+def verified_rows(verify: bool) -> list[tuple[str, str]]:
+    """Of the report: that rewriting was checked."""
+    return [("verified", "no rewriting changes an output on random data")] if verify else []
+
+
+def coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
+    """Of the report: what spikes and what stays analog."""
+    assumed = "" if coverage.open_dim is None else f" (open dimensions as {coverage.open_dim})"
+    analog = coverage.analog
+    kinds = sorted({entry["op"] for entry in analog})
+    rows = [
+        (
+            "spiking",
+            f"{percent(coverage.spiking_fraction)} of the MACs behind the direct-coded "
+            f"layers{assumed}",
+        ),
+        (
+            "direct-coded",
+            f"{percent(coverage.direct_coded_fraction)} of all MACs: "
+            f"{', '.join(map(short, coverage.names('direct-coded'))) or 'none'}",
+        ),
+        ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),
+    ]
+    if hosted := coverage.names("host"):
+        rows.append(("host", f"{len(hosted)} operations on integer inputs, before encoding"))
+    if coverage.uncounted:
+        rows.append(("not counted", f"MACs of {', '.join(coverage.uncounted)}"))
+    return rows
