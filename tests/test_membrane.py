@@ -11,9 +11,12 @@ import pytest
 from snnc.errors import CompileError
 from snnc.ir.graph import DOMAIN, Graph, Stage
 from snnc.ir.node import Array, Loc, Op, real
-from snnc.ir.spike_times import GATED_SPIKE_TIME, RELAY, SPIKE_TIME, TOLERANCE, balance
+from snnc.ir.spike_times import GATED_SPIKE_TIME, RELAY, SPIKE_TIME, TOLERANCE, Products, balance
 from snnc.membrane import Run, decoded, simulate
+from snnc.neurons.ttfs import TTFS
 from snnc.runtime import Session
+from snnc.spike_time_compiler import compile_spike_times
+from tests.conftest import calibration_path, held_out_path, model_path
 
 P = 64
 Ends = tuple[float, float]
@@ -72,6 +75,23 @@ def assert_agree(graph: Graph, feeds: Mapping[str, Array], *, active: float = 0.
     fired = np.concatenate([ticks.ravel() >= 0 for ticks in run.ticks.values()])
     assert active <= fired.mean()
     return run
+
+
+EXAMPLES = {"digits_mlp": 20, "digits_cnn": 10, "digits_vit": 5, "digits_encoder": 1}
+"""Samples to simulate."""
+
+
+@pytest.mark.parametrize("products", ["quarter", "logexp"])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_whole_networks(name: str, products: Products) -> None:
+    neuron = TTFS(p=256, products=products)
+    source = model_path(name)
+    spiking = compile_spike_times(source, neuron=neuron, calibration=calibration_path(name)).graph
+    with np.load(held_out_path(name)) as data:
+        feeds = {v: data[v][: EXAMPLES[name]] for v in spiking.inputs}
+    run = assert_agree(spiking, feeds, active=0.4)
+    assert bool(run.between) == (name in ("digits_vit", "digits_encoder"))
+    assert not [v for v in run.analog if spiking.types[v].is_float]
 
 
 def normal(seed: int, *shape: int) -> Array:
@@ -436,7 +456,8 @@ def test_analog_operations_read_numbers() -> None:
         fire("b", "s", (0, 1), 1),
         op("r", "Round", "b"),
     ]
-    assert_agree(network(nodes, ["b", "r"]), {"x": normal(0, 30, 5)})
+    run = assert_agree(network(nodes, ["b", "r"]), {"x": normal(0, 30, 5)})
+    assert run.analog == ("s", "r")
 
 
 def test_nan_is_silent_and_infinities_are_at_the_ends() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snnc.ir.node import Array, Op
-from snnc.ir.spike_times import PRODUCTS
+from snnc.neurons.ttfs import fired, spike_ticks
 from snnc.spike_time_kernels import Window
 
 
@@ -16,11 +16,13 @@ from snnc.spike_time_kernels import Window
 class Run:
     """What neurons did. ticks: of the spike of each neuron from the start of its window on, int32,
     -1 where there is none, for every layer and relay; between: the same for the neurons inside a
-    product, those for sum and difference or for the logarithm; outputs: of the graph."""
+    product, those for sum and difference or for the logarithm; outputs: of the graph; analog:
+    results of operations that no neuron performs, on the numbers that spikes stand for."""
 
     ticks: Mapping[str, Array]
     between: Mapping[str, tuple[Array, ...]]
     outputs: Mapping[str, Array]
+    analog: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class Layer:
     range: Window
     ticks: int
     early: float
+
+    def emitted(self, potential: Array) -> Array:
+        """The numbers that the spikes for these potentials stand for, float64."""
+        low, high = self.range.low, self.range.high
+        return fired(potential.astype(np.float64), low, high, self.ticks, self.early)
+
+    def ticks_of(self, numbers: Array) -> Array:
+        """The ticks of the spikes that stand for these numbers; -1 where there is none."""
+        return spike_ticks(numbers, self.range.low, self.range.high, self.ticks)
 
 
 def number(op: Op, name: str) -> float:
@@ -44,53 +55,3 @@ def layer_of(op: Op, low: float | None = None, high: float | None = None) -> Lay
     """The neurons of an operation; low, high: of those inside a product."""
     ends = number(op, "low") if low is None else low, number(op, "high") if high is None else high
     return Layer(Window(*ends), op.integer("ticks", 1), number(op, "early"))
-
-
-@dataclass(frozen=True)
-class Product:
-    """An operation that multiplies two values of spike times.
-
-    balance: of the operands of quarter squares; shifts: of those of logarithms; inside: its own
-    neurons, for sum and difference or for the logarithm. The ranges are float32 sums.
-    """
-
-    kind: str
-    matrices: bool
-    balance: float
-    shifts: tuple[float, float]
-    inside: tuple[Layer, ...]
-
-    def expanded(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """The operands in shapes that broadcast to all pairs that are multiplied."""
-        if not self.matrices:
-            return a, b
-        return a[..., None], b[..., None, :, :]
-
-    def summed(self, pairs: Array) -> Array:
-        """The result from the products of all pairs."""
-        return np.asarray(pairs.sum(axis=-2)) if self.matrices else pairs
-
-
-def product_of(op: Op) -> Product:
-    """What an operation of MULTIPLIED does."""
-    name = op.op_type.rpartition(".")[2]
-    kind = next(p for p in PRODUCTS.values() if name.startswith(p))
-    ends = [np.float32(number(op, end)) for end in ("a_low", "a_high", "b_low", "b_high")]
-    a_low, a_high, b_low, b_high = ends
-    shifts = np.float32(1) - a_low, np.float32(1) - b_low
-    ranges: tuple[tuple[np.float32, np.float32], ...] = ()
-    balance = number(op, "balance") if "balance" in op.attrs else 1.0
-    if kind == PRODUCTS["quarter"]:
-        c = np.float32(balance)
-        a_low, a_high, b_low, b_high = a_low * c, a_high * c, b_low / c, b_high / c
-        ranges = (a_low + b_low, a_high + b_high), (a_low - b_high, a_high - b_low)
-    elif kind == PRODUCTS["logexp"]:
-        most = np.log(a_high + shifts[0]) + np.log(b_high + shifts[1])
-        ranges = ((np.float32(0), most),)
-    return Product(
-        kind,
-        name.endswith("MatMul"),
-        balance,
-        (float(shifts[0]), float(shifts[1])),
-        tuple(layer_of(op, float(low), float(high)) for low, high in ranges),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from onnx.reference import ReferenceEvaluator
@@ -12,6 +12,14 @@ from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op, real
 
 _RETYPING = frozenset({"Cast", "CastLike"})
+
+
+def operations(graph: Graph) -> Iterator[Op]:
+    """The operations of a network of spike times, in order."""
+    for node in graph.nodes:
+        if not isinstance(node, Op):
+            raise graph.error("the simulation knows neurons that fire at most once only", node)
+        yield node
 
 
 class Reference:

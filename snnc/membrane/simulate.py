@@ -11,13 +11,13 @@ import numpy as np
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
 from snnc.ir.ops import SHAPE_ONLY, multiplied
-from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, PRODUCTS, RELAY, fires
-from snnc.membrane.layer import Layer, Product, Run, layer_of, product_of
-from snnc.membrane.reference import Reference
-from snnc.membrane.synapse import Kernel, Synapse, applied, moved
+from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, fires
+from snnc.membrane.layer import Run, layer_of
+from snnc.membrane.product import multiply, product_of
+from snnc.membrane.reference import Reference, operations
+from snnc.membrane.synapse import Synapse, applied, moved
 from snnc.membrane.values import Known, Potential, Spikes, Value
 from snnc.pointwise import is_pointwise
-from snnc.spike_time_kernels import Function, exponential, quarter_square, shifted_log
 
 RANKING = frozenset({"ArgMax", "TopK"})
 """Which neurons fire first."""
@@ -54,18 +54,17 @@ class _Simulation:
         self._perform = Reference(graph)
         self._ticks: dict[str, Array] = {}
         self._between: dict[str, tuple[Array, ...]] = {}
+        self._analog: list[str] = []
         self._values: dict[str, Value] = {v: Known(array) for v, array in graph.consts.items()}
         for name in graph.inputs:
             wide = graph.types[name].is_float
             self._values[name] = Known(feeds[name].astype(np.float64) if wide else feeds[name])
-        for node in graph.nodes:
-            if not isinstance(node, Op):
-                raise graph.error("the simulation knows neurons that fire at most once only", node)
-            inputs = [self._values[v] if v else None for v in node.inputs]
-            results = self._results(node, inputs)
-            self._values.update(zip(node.outputs, results, strict=True))
+        for op in operations(graph):
+            inputs = [self._values[v] if v else None for v in op.inputs]
+            results = self._results(op, inputs)
+            self._values.update(zip(op.outputs, results, strict=True))
         outputs = {name: numbers(self._values[name]) for name in graph.outputs}
-        self.run = Run(self._ticks, self._between, outputs)
+        self.run = Run(self._ticks, self._between, outputs, tuple(self._analog))
 
     def _results(self, op: Op, inputs: list[Value | None]) -> Sequence[Value]:
         """What becomes of an operation: the first reading that it allows."""
@@ -168,6 +167,7 @@ class _Simulation:
             if held is not None:
                 return [held]
         if all(isinstance(inputs[i], Spikes) for i in active):
+            self._analog.append(op.outputs[0])
             return self._known(op, inputs, at)
         raise self._graph.error("no synapse and no neuron performs this operation", op)
 
@@ -227,34 +227,6 @@ class _Simulation:
         layers = zip(fired, product.inside, strict=True)
         self._between[op.outputs[0]] = tuple(Spikes(x, layer, window).ticks for x, layer in layers)
         return Potential(lambda: product.summed(pairs), window)
-
-
-def multiply(product: Product, a: Spikes, b: Spikes) -> tuple[Array, list[Array]]:
-    """Charges of each pair by the end of the product's own window; ticks left of its neurons."""
-    x, y = product.expanded(a.potential.charges, b.potential.charges)
-    if product.kind == PRODUCTS["quarter"]:
-        c = product.balance
-        s, d = product.inside
-        total = Potential(lambda: x * c + y / c, None).fired(s)
-        difference = Potential(lambda: x * c - y / c, None).fired(d)
-        squares = [_kernel(layer, quarter_square) for layer in (s, d)]
-        return squares[0][total] - squares[1][difference], [total, difference]
-    if product.kind == PRODUCTS["logexp"]:
-        c, e = product.shifts
-        (layer,) = product.inside
-        left = product.expanded(a.left, b.left)
-        logs = [
-            _kernel(sender.layer, shifted_log(shift))[ticks]
-            for sender, shift, ticks in zip((a, b), (c, e), left, strict=True)
-        ]
-        fired = Potential(lambda: logs[0] + logs[1], None).fired(layer)
-        return _kernel(layer, exponential)[fired] - x * e - y * c - c * e, [fired]
-    x, y = product.expanded(a.numbers, b.numbers)
-    return x * y, []
-
-
-def _kernel(layer: Layer, function: Function) -> Array:
-    return Kernel(layer.range, layer.ticks, function).table
 
 
 def _followed(active: Mapping[int, Potential]) -> bool:
