@@ -11,8 +11,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["ir"],
-    ["neurons", "synapses", "streams", "spike_sums", "spike_events", "theorems"],
-    ["export", "shapes", "kernels"],
+    [
+        *("neurons", "pointwise", "spike_time_kernels", "synapses"),
+        *("streams", "spike_sums", "spike_events", "theorems"),
+    ],
+    ["export", "shapes", "kernels", "membrane"],
     ["runtime"],
     ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
     ["frontend", "passes", "backends"],
@@ -40,7 +43,7 @@ DOORS = {
     "tqdm": {"cli"},
     "onnxruntime": {"runtime"},
     "onnx_graphsurgeon": {"frontend"},
-    "onnx": {"frontend", "export", "shapes", "backends", "prepare", "compiler"},
+    "onnx": {"frontend", "export", "shapes", "membrane", "backends", "prepare", "compiler"},
     "google": {"frontend"},
     "datasketches": {"passes"},
     "matplotlib": {"plots"},

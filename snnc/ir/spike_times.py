@@ -45,7 +45,7 @@ MULTIPLIED = frozenset(
 FIRST_SPIKE = frozenset({"MaxPool", "GlobalMaxPool", "ReduceMax"})
 """Operations that the earliest of several spikes performs, where all have one range."""
 
-TOLERANCE = 1 / 64
+TOLERANCE = 1 / 61
 """Ticks by which a crossing may come after a tick and still count for it: sums of spike times often
 fall upon a tick, and rounding must not move them behind it."""
 
