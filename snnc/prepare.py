@@ -91,12 +91,22 @@ def check(
             raise
         return coverage_of_refused(error)
     if spike_times:
-        return spike_time_coverage(prepare_spike_times(ann, keep=keep, verify=verify).normal, keep)
+        return _check_spike_times(_trained(ann), keep, verify)
     try:
         _, sited = _sited(ann, keep, encode_input, verify, None)
     except CompileError as error:
         return Coverage((), None, None, refusal=error)
     return replace(coverage_of(sited), refusal=nothing_to_convert(sited, keep))
+
+
+def _check_spike_times(ann: Graph, keep: tuple[str, ...], verify: bool) -> Coverage:
+    normal = run_passes(ann, (Normalize(verify),))
+    coverage, refusal = spike_time_coverage(normal, keep), None
+    try:
+        run_passes(normal, (PlaceSpikeTimes(keep),))
+    except CompileError as error:
+        refusal = error
+    return replace(coverage, refusal=refusal)
 
 
 def fix_inputs(graph: Graph, values: Mapping[str, Array | float]) -> Graph:

@@ -57,5 +57,6 @@ def _macs(
     for op in ops:
         full = {v: tuple(graph.consts[v].shape) for v in op.inputs if v in graph.consts} | shapes
         fate = fates[op.outputs[0]]
-        totals["spiking" if fate == "spiking" else "analog"] += macs(op, full)
+        if fate in totals:  # the rest is the same for all data
+            totals[fate] += macs(op, full)
     return totals

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 
+import numpy as np
+
 from snnc.ir.node import Op
 from snnc.ir.ops import POINTWISE
 from snnc.passes.spike_times.forms import Form, Value
@@ -69,6 +71,21 @@ def _scaled(walk: Walk, op: Op, values: Sequence[Value]) -> bool:
     if active.form is not Form.POTENTIAL:
         return _on_synapse(walk, op, values)
     walk.keep(op, [v.name for v in values], Form.POTENTIAL)
+    return True
+
+
+def scaler(walk: Walk, op: Op) -> bool:
+    """Scaler of ONNX-ML: (x - offset) scale, in two operations."""
+    kind = walk.types[op.outputs[0]]
+    parts = [
+        np.atleast_1d(np.asarray(op.attrs.get(k, ()), np.float32)) for k in ("offset", "scale")
+    ]
+    if not all(part.size for part in parts) or walk.value(op.inputs[0]).is_host:
+        return False
+    offset, scale = (walk.constant(f"{op.loc.names[0]}.scaler", part) for part in parts)
+    value = walk.synaptic(walk.used(op.inputs[0])).name
+    centred = walk.add("Sub", [value, offset], op.loc, kind)
+    walk.keep(Op(op.outputs, (), op.loc, "Mul"), [centred, scale], Form.POINTWISE)
     return True
 
 
@@ -149,6 +166,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Neg", "BatchNormalization"), affine),
     **dict.fromkeys(("Add", "Sub", "Sum", "Mean"), total),
     **dict.fromkeys(("Max", "Min"), extremum),
+    "ai.onnx.ml.Scaler": scaler,
     "Mul": product,
     "Div": quotient,
 }

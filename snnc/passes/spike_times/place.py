@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
+from snnc.errors import CompileError
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Loc, Neuron, Node, Op, Site
@@ -42,7 +43,14 @@ class PlaceSpikeTimes:
 
     def __call__(self, graph: Graph) -> Graph:
         require_matches(graph, self.keep)
-        return placed(graph, self.keep)[0]
+        sited, fates = placed(graph, self.keep)
+        if "spiking" not in fates.values():
+            raise CompileError(
+                "there is nothing to convert: neurons could only encode and decode",
+                at=graph.source or None,
+                help="snnc check MODEL --neuron ttfs says what becomes of every operation",
+            )
+        return sited
 
 
 def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become]]:
