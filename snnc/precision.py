@@ -11,7 +11,7 @@ import numpy as np
 from snnc.calibrated import CalibratedNetwork
 from snnc.data import Samples, Source, samples_of
 from snnc.errors import CompileError
-from snnc.fidelity import Accuracy, Agreement, primary_output
+from snnc.fidelity import Accuracy, Agreement, Measure, measure_of, primary_output
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
 from snnc.ir.numbers import plain
@@ -41,10 +41,12 @@ class PrecisionPoint:
 
 @dataclass(frozen=True)
 class PrecisionCurve:
-    """Networks of several time precisions; ann_top1: None without labels."""
+    """Networks of several time precisions; ann_top1: None without labels; measure: by which the
+    outputs agree."""
 
     samples: int
     output: str
+    measure: Measure
     ann_top1: float | None
     points: tuple[PrecisionPoint, ...]
 
@@ -53,7 +55,7 @@ class PrecisionCurve:
         """What a picture shows: the first of these that is known."""
         if self.ann_top1 is not None:
             return "top-1"
-        return "agreement" if self.points[0].agreement is not None else "cosine"
+        return "agreement" if self.measure == "argmax" else "cosine"
 
     def value(self, point: PrecisionPoint) -> float:
         """The metric of a point."""
@@ -67,6 +69,7 @@ class PrecisionCurve:
         return {
             "samples": self.samples,
             "output": self.output,
+            "measure": self.measure,
             "ann": {"top1": self.ann_top1},
             "points": [
                 {**asdict(x), "neuron": x.neuron.name, "parameters": x.neuron.plain_parameters}
@@ -121,7 +124,7 @@ def precision_curve(
         PrecisionPoint(model, accuracy.share, agreement.argmax, agreement.cosine)
         for model, (accuracy, agreement) in zip(models, scores, strict=True)
     )
-    return PrecisionCurve(done, output, ann.share, tuple(points))
+    return PrecisionCurve(done, output, measure_of(network.ann, output), ann.share, tuple(points))
 
 
 @dataclass(frozen=True)
