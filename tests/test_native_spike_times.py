@@ -180,6 +180,21 @@ def test_neurons_are_those_of_the_model() -> None:
     check(cases)
 
 
+def test_every_operation_is_rounded() -> None:
+    """Potentials for which one rounding of the product and the sum would decide otherwise."""
+    neurons = {"low": -0.7, "high": 2.9, "ticks": 1000, "early": 0.3, "window": 1}
+    low, early = np.float32(-0.7), np.float32(0.3)
+    rate = np.float32(1000) / (np.float32(2.9) - low)
+    crossings = low + (np.arange(1, 1000) - np.float64(early)) / np.float64(rate)
+    x = np.asarray(crossings, np.float32)
+    x = np.concatenate([x, np.nextafter(x, np.float32(9)), np.nextafter(x, np.float32(-9))])
+    above = x - low
+    once = np.asarray(above.astype(np.float64) * rate + early, np.float32)
+    x = x[np.floor(once) != np.floor(above * rate + early)]
+    assert len(x) > 10
+    check([layer(x, neurons)])
+
+
 SHAPES: list[tuple[int, ...]]
 SHAPES = [(), (0,), (3, 0, 2), (0, 4), (1,), (7,), (2, 3, 4, 5, 6), (100003,)]
 
