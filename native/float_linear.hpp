@@ -10,16 +10,6 @@
 namespace snnc {
 namespace SNNC_ISA {
 
-inline Floats multiply_add(Floats a, Floats b, Floats sum) {
-#if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, sum);
-#elif defined(__FMA__)
-  return _mm256_fmadd_ps(a, b, sum);
-#else
-  return sum + a * b;
-#endif
-}
-
 constexpr size_t kFloatColumns = 1024;
 
 // Adds four weight rows times their inputs.

@@ -9,6 +9,7 @@
 #include "linear.hpp"
 #include "neuron.hpp"
 #include "over_time.hpp"
+#include "quarter_squares.hpp"
 
 #define SNNC_TEXT(x) #x
 #define SNNC_NAME(x) SNNC_TEXT(x)
@@ -22,6 +23,7 @@ const Kernels kernels = {
     fire_row<float>,
     fire_row<uint8_t>,
     {fire_over_time, add_to_mean, rectify, telescope},
+    {fire_once, fire_gated, multiply_squares, kSquareColumns, kLanes, multiply_rows},
     {kTileRows, kTileColumns, rows_are_packed, row_bytes, panel_bytes, pack_rows, pack_panel,
      multiply, collect_events, multiply_events, multiply_float_events, multiply_floats},
     {gather_rows, depthwise_bytes, pack_depthwise, multiply_depthwise},

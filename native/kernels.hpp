@@ -7,6 +7,7 @@
 #include "conv_shape.hpp"
 #include "event_conv_shape.hpp"
 #include "linear_kernels.hpp"
+#include "spike_time_kernels.hpp"
 
 namespace snnc {
 
@@ -87,6 +88,7 @@ struct Kernels {
   void (*fire_floats)(const float* x, float* y, size_t n, const RowSteps&, const Decision&);
   void (*fire_counts)(const float* x, uint8_t* y, size_t n, const RowSteps&, const Decision&);
   TimeKernels time;
+  SpikeTimeKernels spike_times;
   LinearKernels linear;
   ConvKernels conv;
   EventConvKernels event_conv;

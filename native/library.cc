@@ -11,6 +11,7 @@
 #include "conv_ops.hpp"
 #include "linear_ops.hpp"
 #include "neuron_ops.hpp"
+#include "spike_time_ops.hpp"
 #include "time_ops.hpp"
 
 namespace snnc {
@@ -84,6 +85,8 @@ Operations make_operations() {
   Operations operations;
   add_neuron_operations(operations);
   add_time_operations(operations);
+  add_spike_time_operations(operations);
+  add_quarter_square_operations(operations);
   add_linear_operations(operations);
   add_float_linear_operations(operations);
   add_matmul_operations(operations);

@@ -2,67 +2,12 @@
 
 #include "linear_ops.hpp"
 #include "linear_work.hpp"
+#include "matmul_shape.hpp"
 
 namespace snnc {
 namespace {
 
 constexpr size_t kPackedRows = 64;  // of one task
-
-// Axes before the last two, as one matrix each; one of size 1 serves for all.
-class Batch {
- public:
-  Batch(const Shape& a, const Shape& b) {
-    rank_ = std::max(a.rank(), b.rank()) - 2;
-    size_t a_stride = 1, b_stride = 1;
-    for (size_t axis = rank_; axis-- > 0;) {
-      const size_t a_size = size(a, axis), b_size = size(b, axis);
-      if (a_size != b_size && a_size != 1 && b_size != 1)
-        throw Error("batches of shapes " + a.text() + " and " + b.text() + " do not broadcast");
-      sizes_[axis] = a_size == 1 ? b_size : a_size;
-      a_strides_[axis] = a_size == 1 ? 0 : a_stride;
-      b_strides_[axis] = b_size == 1 ? 0 : b_stride;
-      a_stride *= a_size;
-      b_stride *= b_size;
-    }
-    a_count_ = a_stride;
-    b_count_ = b_stride;
-  }
-  size_t rank() const { return rank_; }
-  size_t size(size_t axis) const { return sizes_[axis]; }
-  size_t a_count() const { return a_count_; }
-  size_t b_count() const { return b_count_; }
-  size_t count() const {
-    size_t n = 1;
-    for (size_t axis = 0; axis < rank_; ++axis) n *= sizes_[axis];
-    return n;
-  }
-  size_t a(size_t item) const { return place(item, a_strides_); }
-  size_t b(size_t item) const { return place(item, b_strides_); }
-
- private:
-  using Sizes = std::array<size_t, kMaxRank>;
-
-  size_t size(const Shape& shape, size_t axis) const {
-    const size_t missing = rank_ + 2 - shape.rank();
-    return axis < missing ? 1 : static_cast<size_t>(shape[axis - missing]);
-  }
-  size_t place(size_t item, const Sizes& strides) const {
-    size_t place = 0;
-    for (size_t axis = rank_; axis-- > 0;) {
-      place += item % sizes_[axis] * strides[axis];
-      item /= sizes_[axis];
-    }
-    return place;
-  }
-
-  size_t rank_, a_count_, b_count_;
-  Sizes sizes_{}, a_strides_{}, b_strides_{};
-};
-
-// One matrix of a batch each: a [rows, k], b [k, columns] or [columns, k] where transposed.
-struct Sizes {
-  size_t rows, k, columns;
-};
 
 // Rows of a and columns of b, packed, with what their zero points add to the sums:
 // (a - za)(b - zb) = a (b - 128) - za (b - 128) + (128 - zb)(a - za), of which the first product
@@ -86,33 +31,13 @@ class SpikeMatMul : public FusedKernel {
  private:
   const LinearKernels& linear() const { return kernels_.linear; }
 
-  Sizes sizes_of(const Shape& a, const Shape& b) const {
-    if (a.rank() < 2 || b.rank() < 2)
-      throw Error("operands must be matrices, not of shapes " + a.text() + " and " + b.text());
-    const int64_t depth = b[b.rank() - (transposed_ ? 1 : 2)];
-    if (a.back() != depth)
-      throw Error("operands of shapes " + a.text() + " and " + b.text() +
-                  (transposed_ ? " (transposed)" : "") + " do not multiply");
-    return {static_cast<size_t>(a[a.rank() - 2]), static_cast<size_t>(depth),
-            static_cast<size_t>(b[b.rank() - (transposed_ ? 2 : 1)])};
-  }
-
-  static Shape shape_of(const Batch& batch, const Sizes& sizes) {
-    int64_t dims[kMaxRank];
-    for (size_t axis = 0; axis < batch.rank(); ++axis)
-      dims[axis] = static_cast<int64_t>(batch.size(axis));
-    dims[batch.rank()] = static_cast<int64_t>(sizes.rows);
-    dims[batch.rank() + 1] = static_cast<int64_t>(sizes.columns);
-    return Shape(dims, batch.rank() + 2);
-  }
-
   void run_drive(const Run& run) const override {
     const Tensor a = run.input(0), b = run.input(1);
-    Sizes sizes = sizes_of(a.shape, b.shape);
+    MatrixSizes sizes = matrix_sizes(a.shape, b.shape, transposed_);
     const Batch batch(a.shape, b.shape);
     const ColumnValues scale(single_scale(run.input(2)), sizes.columns);
     const ColumnValues no_bias(-0.0f, sizes.columns);
-    const Shape shape = shape_of(batch, sizes);
+    const Shape shape = matmul_shape(batch, sizes);
     const FusedRun fused = open(run, shape);
     if (shape.count() == 0) return;
     const LinearFinish finish =
@@ -133,7 +58,7 @@ class SpikeMatMul : public FusedKernel {
   }
 
   PackedOperands pack(const Run& run, const Tensor& a, const Tensor& b, const Batch& batch,
-                      const Sizes& sizes) const {
+                      const MatrixSizes& sizes) const {
     const size_t rows = batch.a_count() * sizes.rows, stride = linear().row_bytes(sizes.k);
     const bool as_is = linear().rows_are_packed(sizes.k), correct = b_zero_point_ != 128;
     const size_t row_tasks = as_is && !correct ? 0 : (rows + kPackedRows - 1) / kPackedRows;
@@ -161,7 +86,7 @@ class SpikeMatMul : public FusedKernel {
     return {as_is ? x : row_room, row_start, panel_room, column_start};
   }
 
-  void pack_columns(const Tensor& b, const Sizes& sizes, size_t item, size_t panel,
+  void pack_columns(const Tensor& b, const MatrixSizes& sizes, size_t item, size_t panel,
                     uint8_t* packed, int32_t* start) const {
     constexpr uint8_t kFlip = 0x80;  // takes 128 from every count
     const ByteColumns columns{b.as<uint8_t>() + item * sizes.k * sizes.columns, sizes.k,
@@ -183,7 +108,7 @@ class SpikeMatMul : public FusedKernel {
   }
 
   void multiply(const Run& run, const PackedOperands& packed, const Batch& batch, size_t items,
-                const Sizes& sizes, const LinearFinish& finish) const {
+                const MatrixSizes& sizes, const LinearFinish& finish) const {
     const ProductGrid grid(linear(), sizes.rows, sizes.k, sizes.columns);
     const size_t panels = panels_of(linear(), sizes.columns), stride = linear().row_bytes(sizes.k);
     const size_t panel_bytes = panels * linear().panel_bytes(sizes.k);
@@ -204,33 +129,6 @@ class SpikeMatMul : public FusedKernel {
   int32_t a_zero_point_, b_zero_point_;
   bool transposed_;
 };
-
-// The size that two sizes broadcast to; unknown and nameless where that depends on the run.
-void broadcast_axis(KnownShape& to, size_t axis, int64_t size, const std::string& symbol) {
-  const int64_t own = to.dims[axis];
-  if (size == 1 || (own == size && to.symbols[axis] == symbol) || (own > 1 && size < 0)) return;
-  const bool takes_other = own == 1 || (own < 0 && size > 1);
-  to.dims[axis] = takes_other ? size : -1;
-  to.symbols[axis] = takes_other ? symbol : "";
-}
-
-void infer_matmul(Inference& inference, const std::vector<ort::ElementType>& types) {
-  const KnownShape a = inference.input(0), b = inference.input(1);
-  if (a.dims.size() < 2 || b.dims.size() < 2) return;
-  const bool transposed = inference.integer("trans_b", 0) != 0;
-  const bool a_longer = a.dims.size() >= b.dims.size();
-  const KnownShape& shorter = a_longer ? b : a;
-  KnownShape shape = a_longer ? a : b;
-  const size_t rank = shape.dims.size(), missing = rank - shorter.dims.size();
-  for (size_t axis = missing; axis + 2 < rank; ++axis)
-    broadcast_axis(shape, axis, shorter.dims[axis - missing], shorter.symbols[axis - missing]);
-  const size_t row = a.dims.size() - 2, column = b.dims.size() - (transposed ? 2 : 1);
-  shape.dims[rank - 2] = a.dims[row];
-  shape.symbols[rank - 2] = a.symbols[row];
-  shape.dims[rank - 1] = b.dims[column];
-  shape.symbols[rank - 1] = b.symbols[column];
-  inference.output(shape, types);
-}
 
 }  // namespace
 

@@ -33,7 +33,7 @@ constexpr uint32_t kApiVersion = 18;
 using Table = const void* const*;
 
 enum ErrorCode { kFail = 1, kInvalidArgument = 2 };
-enum ElementType { kFloat32 = 1, kUint8 = 2, kInt8 = 3 };
+enum ElementType { kFloat32 = 1, kUint8 = 2, kInt8 = 3, kBool = 9 };
 enum Presence { kRequired = 0, kOptional = 1 };
 enum AttributeType { kInteger = 1, kIntegers = 2 };
 

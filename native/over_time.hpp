@@ -9,14 +9,6 @@
 namespace snnc {
 namespace SNNC_ISA {
 
-// visit(i, n) for every vector of n inputs in a row, the last one perhaps not whole.
-template <class Visit>
-SNNC_INLINE void each_vector(size_t n, const Visit& visit) {
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) visit(i, kLanes);
-  if (i < n) visit(i, n - i);
-}
-
 // fire(i, n, x, steps, d): what the n neurons from i on emit for the input x. Each operation is
 // rounded, as in NeuronModel.over_time.
 

@@ -13,6 +13,9 @@
 #error "compile kernels.cc with -DSNNC_ISA=<name of the instruction set>"
 #endif
 
+#define SNNC_INLINED __attribute__((always_inline))
+#define SNNC_INLINE inline SNNC_INLINED
+
 namespace snnc {
 namespace SNNC_ISA {
 
@@ -64,7 +67,27 @@ inline Floats smaller(Floats a, Floats b) {
 #endif
 }
 // The larger of the two; b where either is NaN.
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+// sum + a b, rounded once where the instruction set can.
+inline Floats multiply_add(Floats a, Floats b, Floats sum) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, sum);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
 // v where the mask holds, else 0.
 inline Floats where(Ints mask, Floats v) { return floats(mask & bits(v)); }
 inline Ints not_negative(Ints v) { return v > 0 ? v : Ints{}; }
@@ -76,6 +99,16 @@ inline Ints floored(Floats v) {
   const Ints whole = truncated(v);
   return whole + (to_floats(whole) > v);
 }
+// The largest whole number not above v, of 0 <= v < 2^31.
+inline Floats whole_part(Floats v) {
+#if defined(__AVX512F__)
+  return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+  return _mm256_floor_ps(v);
+#else
+  return to_floats(truncated(v));
+#endif
+}
 // The nearest integer, ties to even, of |v| < 2^22.
 inline Ints rounded(Floats v) {
   const Floats shift = all(12582912.0f);  // 1.5 * 2^23: the last bit of a sum with it counts ones
@@ -85,6 +118,14 @@ inline Ints rounded(Floats v) {
 inline void store(uint8_t* p, Ints v) {
   const Bytes low = __builtin_convertvector(v, Bytes);
   std::memcpy(p, &low, sizeof low);
+}
+
+// visit(i, n) for every vector of n inputs in a row, the last one perhaps not whole.
+template <class Visit>
+SNNC_INLINE void each_vector(size_t n, const Visit& visit) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) visit(i, kLanes);
+  if (i < n) visit(i, n - i);
 }
 
 }  // namespace SNNC_ISA

@@ -9,9 +9,6 @@
 
 #include "simd.hpp"
 
-#define SNNC_INLINED __attribute__((always_inline))
-#define SNNC_INLINE inline SNNC_INLINED
-
 namespace snnc {
 namespace SNNC_ISA {
 
