@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "broadcast.hpp"
 #include "linear_work.hpp"
 #include "matmul_shape.hpp"
@@ -8,9 +10,15 @@ namespace {
 
 // The windows of the neurons in between, from the ranges of both factors.
 SquareWindows square_windows(const NodeInfo& info) {
-  const ValueRange a = value_range(info, "a_low", "a_high"), b = value_range(info, "b_low", "b_high");
+  ValueRange a = value_range(info, "a_low", "a_high"), b = value_range(info, "b_low", "b_high");
+  const float balance = info.number("balance"), inverse = 1 / balance;
+  int exponent;
+  if (!(balance > 0) || std::frexp(balance, &exponent) != 0.5f || !std::isfinite(inverse))
+    info.refuse("balance must be a power of two, not " + std::to_string(balance));
+  a = {a.low * balance, a.high * balance};
+  b = {b.low * inverse, b.high * inverse};
   return {spike_window(info, {a.low + b.low, a.high + b.high}),
-          spike_window(info, {a.low - b.high, a.high - b.low})};
+          spike_window(info, {a.low - b.high, a.high - b.low}), balance, inverse};
 }
 
 class QuarterSquareMul : public LabelledKernel {

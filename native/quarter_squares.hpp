@@ -1,5 +1,5 @@
-// Products as quarter squares, a b = ((a + b)^2 - (a - b)^2) / 4, with neurons that fire at most once
-// for sums and differences.
+// Products as quarter squares, a b = ((c a + b / c)^2 - (c a - b / c)^2) / 4, with neurons that fire
+// at most once for sums and differences; c is the balance.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,15 @@ namespace SNNC_ISA {
 
 struct Squares {
   TimeWindow sum, difference;
-  explicit Squares(const SquareWindows& w) : sum(w.sum), difference(w.difference) {}
+  Floats balance, inverse;
+  explicit Squares(const SquareWindows& w)
+      : sum(w.sum), difference(w.difference), balance(all(w.balance)), inverse(all(w.inverse)) {}
 };
 
 template <class A, class B>
 void multiply_squares(const A a, const B b, float* y, size_t n, const Squares w) {
   each_vector(n, [&](size_t i, size_t m) SNNC_INLINED {
-    const Floats left = a.tail(i, m), right = b.tail(i, m);
+    const Floats left = a.tail(i, m) * w.balance, right = b.tail(i, m) * w.inverse;
     const Floats s = fired(left + right, w.sum), d = fired(left - right, w.difference);
     store(y + i, (s * s - d * d) * 0.25f, m);
   });
@@ -48,6 +50,10 @@ struct Span {
     }
     for (size_t lane = 0; lane < kLanes; ++lane) take(low[lane], high[lane], numbers[lane] != 0);
     for (; i < n; ++i) take(x[i], x[i], x[i] == x[i]);
+  }
+  void scale(float factor) {
+    least *= factor;
+    most *= factor;
   }
 
  private:
@@ -84,7 +90,7 @@ template <size_t kVectors, bool kInside>
 void sum_squares(const float* a, size_t k, const float* packed, const Squares& w, float* y) {
   Floats sums[kVectors] = {};
   for (size_t i = 0; i < k; ++i) {
-    const Floats left = all(a[i]);
+    const Floats left = all(a[i]) * w.balance;
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
       const Floats right = load(packed + (i * kVectors + v) * kLanes);
@@ -97,12 +103,12 @@ void sum_squares(const float* a, size_t k, const float* packed, const Squares& w
   for (size_t v = 0; v < kVectors; ++v) store(y + v * kLanes, sums[v] * 0.25f);
 }
 
-// Columns as whole vectors, row by row; those past the last repeat it.
-inline Span pack_columns(const SquareColumns& b, size_t width, float* packed) {
+// Columns times the inverse balance as whole vectors, row by row; those past the last repeat it.
+inline Span pack_columns(const SquareColumns& b, size_t width, float inverse, float* packed) {
   Span span;
   for (size_t i = 0; i < b.k; ++i) {
     float* row = packed + i * width;
-    std::copy_n(b.data + i * b.stride, b.count, row);
+    for (size_t j = 0; j < b.count; ++j) row[j] = b.data[i * b.stride + j] * inverse;
     std::fill(row + b.count, row + width, row[b.count - 1]);
   }
   span.add(packed, b.k * width);
@@ -112,11 +118,12 @@ inline Span pack_columns(const SquareColumns& b, size_t width, float* packed) {
 template <size_t kVectors>
 void multiply_rows(const float* a, size_t rows, const SquareColumns& b, float* y,
                    const SquareWindows& windows, float* packed) {
-  const Span columns = pack_columns(b, kVectors * kLanes, packed);
+  const Span columns = pack_columns(b, kVectors * kLanes, windows.inverse, packed);
   const Squares w(windows);
   for (size_t r = 0; r < rows; ++r, a += b.k, y += b.stride) {
     Span row;
     row.add(a, b.k);
+    row.scale(windows.balance);
     float sums[kVectors * kLanes];
     inside(row, columns, windows) ? sum_squares<kVectors, true>(a, b.k, packed, w, sums)
                                   : sum_squares<kVectors, false>(a, b.k, packed, w, sums);

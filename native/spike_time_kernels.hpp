@@ -15,9 +15,11 @@ struct SpikeWindow {
   float early;  // ticks by which a crossing may come after the tick that it counts for
 };
 
-// The windows of the neurons for the sum and for the difference of two factors.
+// The windows of the neurons for the sum and for the difference of two factors, the first of which
+// is multiplied by the balance (a power of two) and the second by its inverse.
 struct SquareWindows {
   SpikeWindow sum, difference;
+  float balance, inverse;
 };
 
 // What a row of results reads: an entry for each of them, or one for all.

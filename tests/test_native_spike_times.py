@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from snnc.export import export
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Array, Loc, Op, real
-from snnc.ir.spike_times import BODIES
+from snnc.ir.spike_times import BODIES, balance
 from snnc.kernels import instruction_sets, using_instruction_set
 from snnc.neurons.ttfs import MOST_TICKS, TTFS, fired
 from snnc.runtime import Session
@@ -26,7 +26,7 @@ pytestmark = needs_library
 
 NEURONS = {"low": -1.0, "high": 1.0, "ticks": 16, "early": 1 / 64, "window": 3}
 RANGES = {"a_low": -1.0, "a_high": 1.5, "b_low": -0.25, "b_high": 2.0}
-PRODUCT = {**RANGES, "ticks": 16, "early": 1 / 64, "window": 3}
+PRODUCT = {**RANGES, "balance": 1.0, "ticks": 16, "early": 1 / 64, "window": 3}
 ELEMENT = {"bool": TensorProto.BOOL, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 EARLY = [0.0, TTFS().early, TTFS(rule="nearest").early]
 EXTREMES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38]
@@ -232,6 +232,15 @@ def quarter_squares(a: Array, b: Array, attributes: Attributes) -> tuple[Array, 
     a_low, a_high, b_low, b_high = (np.float32(attributes[key]) for key in RANGES)
     time = attributes["ticks"], attributes["early"]
     with np.errstate(all="ignore"):
+        c = np.float32(attributes["balance"])
+        a, a_low, a_high, b, b_low, b_high = (
+            a * c,
+            a_low * c,
+            a_high * c,
+            b / c,
+            b_low / c,
+            b_high / c,
+        )
         s = fired(a + b, float(a_low + b_low), float(a_high + b_high), *time)
         d = fired(a - b, float(a_low - b_high), float(a_high - b_low), *time)
         return (s * s - d * d) * np.float32(0.25), (s * s + d * d) / 4
@@ -282,7 +291,7 @@ def factors(
 def test_products_are_those_of_numpy(drawn: list[Any]) -> None:
     cases = []
     for a, b, (count, early), beyond, seed in drawn:
-        time = {"ticks": count, "early": early, "window": 1}
+        time = {"balance": 2.0 ** (seed % 7 - 3), "ticks": count, "early": early, "window": 1}
         attributes = {**dict(zip(RANGES, (*a, *b), strict=True)), **time}
         rng = np.random.default_rng(seed)
         x, y = factors(rng, (500,), (500,), attributes=attributes, beyond=beyond)
@@ -293,7 +302,13 @@ def test_products_are_those_of_numpy(drawn: list[Any]) -> None:
 
 def test_products_are_those_of_the_model() -> None:
     model = TTFS(p=50)
-    attributes = {**RANGES, "ticks": 50, "early": model.early, "window": 1}
+    attributes = {
+        **RANGES,
+        "balance": balance((-1.0, 1.5), (-0.25, 2.0)),
+        "ticks": 50,
+        "early": model.early,
+        "window": 1,
+    }
     rng = np.random.default_rng(0)
     a, b = factors(rng, (40, 1), (1, 40), attributes=attributes, beyond=False)
     wanted = model.product(a, b, (-1.0, 1.5), (-0.25, 2.0))

@@ -45,7 +45,7 @@ class TTFS(NeuronModel):
     @property
     def early(self) -> float:
         """Ticks by which a crossing may come after the tick that it counts for."""
-        return TOLERANCE + 0.5 * (self.rule == "nearest")
+        return float(np.float32(TOLERANCE + 0.5 * (self.rule == "nearest")))
 
     def emit(self, x: Array, low: float, high: float) -> Array:
         """The numbers that the spikes for potentials x stand for, float32 (spec 4.1, 4.7)."""
