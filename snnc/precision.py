@@ -168,6 +168,24 @@ def layer_precisions(
     return found
 
 
+MOST_SHARE = 0.25
+"""Share of the squared errors of all layers from which on one is named."""
+
+
+def advised(layers: Sequence[LayerPrecision]) -> list[tuple[str, float, int]]:
+    """Nodes whose neurons cause most of the error, with their share of its square, and the ticks
+    to give them: four times as many."""
+    total = sum(layer.error**2 for layer in layers)
+    found = []
+    for name in dict.fromkeys(layer.name for layer in layers):
+        mine = [layer for layer in layers if layer.name == name]
+        share = sum(layer.error**2 for layer in mine) / total if total else 0.0
+        ticks = min(4 * max(layer.ticks for layer in mine), MOST_TICKS)
+        if share >= MOST_SHARE and ticks > min(layer.ticks for layer in mine):
+            found.append((name, share, ticks))
+    return sorted(found, key=lambda entry: -entry[1])
+
+
 def _outputs(graph: Graph, coarse: frozenset[str], output: str, feeds: Any) -> Array:
     """The output where all layers but those that compute `coarse` have MOST_TICKS."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from snnc.calibrated import CalibratedNetwork, CalibrationSource
 from snnc.calibrating import Watch, sources_of
 from snnc.compile_report import RANDOM_WARNING
-from snnc.data import Source
+from snnc.data import Samples, Source
 from snnc.errors import CompileError, few
-from snnc.fidelity import primary_output
+from snnc.fidelity import Measure, measure_of, primary_output
 from snnc.files import require_writable
 from snnc.ir.graph import Graph
 from snnc.ir.neuron import parse_neuron
@@ -23,11 +24,20 @@ from snnc.passes.calibration import require_percentile
 from snnc.passes.spike_times.emit import EmitSpikes
 from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
+from snnc.precision import advised, layer_precisions
 from snnc.prepare import Model, prepare_spike_times
+from snnc.runtime import Session
+from snnc.search.grid import Reference
 from snnc.shards import missing
 from snnc.spike_time_coverage import spike_time_coverage
 from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
+
+MEASURED = 128
+"""Calibration samples on which the agreement with the trained network is measured."""
+
+ENOUGH = 0.98
+"""Agreement below which a warning says what would help."""
 
 
 def compile_spike_times(
@@ -79,6 +89,14 @@ def compile_spike_times(
     spiking = run_passes(prepared.sited, passes, watch.graph)
     sample = next(seen.reservoir.batches(1), None)
     warnings = [RANDOM_WARNING] if seen.random else []
+    measure, agreement, count = measure_of(prepared.sited, output), None, 0
+    if seen.reservoir.seen:
+        kept = seen.reservoir.samples(MEASURED)
+        reference = Reference(prepared.ann, prepared.sited, kept, output)
+        measure, count = reference.measure, reference.samples
+        agreement = reference.agreement(Session(spiking).run)
+        if agreement < ENOUGH:
+            warnings.append(_coarse(spiking, kept, output, measure, agreement, watch))
     if absent := missing(seen.parts):
         warnings.append(f"the statistics lack shards of the samples: {few(absent)}")
     report = SpikeTimeReport(
@@ -91,9 +109,31 @@ def compile_spike_times(
         output=output,
         coverage=spike_time_coverage(prepared.normal, keep, sample),
         calibration_samples=seen.reservoir.seen,
+        measure=measure,
+        agreement=agreement,
+        measured_samples=count,
         warnings=tuple(warnings),
     )
     return SpikeTimeNetwork(spiking, prepared.ann, report, network.sources)
+
+
+def _coarse(
+    spiking: Graph, samples: Samples, output: str, measure: Measure, found: float, watch: Watch
+) -> str:
+    """The warning that ticks are too few, and of which layers."""
+    layers = layer_precisions(
+        spiking, samples, output, progress=partial(_told, watch, "measuring layers")
+    )
+    named = [f"--time-precision '{name}={ticks}'" for name, _, ticks in advised(layers)]
+    finer = named or ["a larger --time-precision"]
+    return (
+        f"the {measure} agreement with the trained network is {found:.4f} on calibration samples: "
+        f"more ticks would help ({', '.join(finer)}), or --emission nearest"
+    )
+
+
+def _told(watch: Watch, phase: str, done: int) -> None:
+    watch.progress(phase, done, None)
 
 
 def calibrate_spike_times(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snnc.coverage import Coverage
+from snnc.fidelity import Measure
 from snnc.neurons.ttfs import TTFS
 
 
@@ -13,7 +14,8 @@ from snnc.neurons.ttfs import TTFS
 class SpikeTimeReport:
     """layers: of neurons; relays: layers of relays; windows: until the last output is there;
     precisions: (pattern of nodes, ticks) of layers that differ from the neuron's p; percentile: of
-    the ranges, None for extremes with a margin."""
+    the ranges, None for extremes with a margin; agreement: with the trained network on
+    `measured_samples` of the calibration, None where none were kept."""
 
     neuron: TTFS
     precisions: tuple[tuple[str, int], ...]
@@ -24,6 +26,9 @@ class SpikeTimeReport:
     output: str
     coverage: Coverage
     calibration_samples: int
+    measure: Measure
+    agreement: float | None
+    measured_samples: int
     warnings: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
@@ -36,6 +41,12 @@ class SpikeTimeReport:
             "relay_layers": self.relays,
             "windows": self.windows,
             "percentile": self.percentile,
+            "agreement": {
+                "reached": self.agreement,
+                "measure": self.measure,
+                "output": self.output,
+                "samples": self.measured_samples,
+            },
             "calibration_samples": self.calibration_samples,
             "host": [
                 {"op": e.op, "name": e.name} for e in self.coverage.entries if e.fate == "host"

@@ -17,12 +17,13 @@ from snnc.cli.output import Progress, print_json
 from snnc.files import require_writable
 from snnc.frontend import external_files
 from snnc.ir.neuron import make_neuron, parse_neuron
-from snnc.neurons.ttfs import MOST_TICKS, TTFS
+from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot, require_format
-from snnc.precision import LayerPrecision, PrecisionCurve, precision_curve
+from snnc.precision import LayerPrecision, PrecisionCurve, advised, precision_curve
 from snnc.report import percent, short, table
 from snnc.spike_time_compiler import calibrate_spike_times, time_precisions
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
+from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
 
 _COUNTING = (
@@ -81,12 +82,20 @@ def show_spike_times(
         ("neuron", f"ttfs (rule={neuron.rule}, products={neuron.products})"),
         ("time precision", f"{neuron.p} ticks a window{own}"),
         ("layers", f"{report.layers}, and {report.relays} of relays, in {report.windows} windows"),
+        ("agreement", _agreement(report)),
         ("ranges", f"{ranges}, {report.calibration_samples} calibration samples"),
         *coverage_rows(report.coverage),
         *verified_rows(verify),
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
+
+
+def _agreement(report: SpikeTimeReport) -> str:
+    if report.agreement is None:
+        return "not measured: the statistics hold no samples"
+    of = f"{report.measured_samples} samples of calibration"
+    return f"{report.measure} {report.agreement:.4f} on {of}"
 
 
 def spike_time_table(result: SpikeTimeEvaluation) -> str:
@@ -190,23 +199,14 @@ def _curve_table(curve: PrecisionCurve) -> str:
     return f"{curve.samples} samples, output '{curve.output}'\n" + table(head, rows)
 
 
-MOST_SHARE = 0.25
-"""Share of the squared errors of all layers from which on one is named."""
-
-
 def layer_precision_table(layers: Sequence[LayerPrecision]) -> str:
     """The layers whose ticks cost most, and which to give more."""
     ordered = sorted(layers, key=lambda x: -x.error)
     rows = [(short(x.name), x.op_type, x.window, x.ticks, percent(x.error)) for x in ordered]
     head = ["layer", "op", "window", "ticks", "error of its ticks alone"]
     lines = [table(head, rows)]
-    total = sum(x.error**2 for x in layers)
-    for name in dict.fromkeys(x.name for x in ordered):
-        mine = [x for x in layers if x.name == name]
-        share = sum(x.error**2 for x in mine) / total if total else 0.0
-        ticks = min(4 * max(x.ticks for x in mine), MOST_TICKS)
-        if share >= MOST_SHARE and ticks > min(x.ticks for x in mine):
-            lines.append(
-                f"advice: {percent(share)} of the squared error: --time-precision '{name}={ticks}'"
-            )
+    lines += [
+        f"advice: {percent(share)} of the squared error: --time-precision '{name}={ticks}'"
+        for name, share, ticks in advised(layers)
+    ]
     return "\n".join(lines)
