@@ -1,7 +1,7 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.calibrating import Watch, calibrate
+from snnc.calibrating import Watch, calibrate, calibrate_spike_times
 from snnc.comparison import Comparison, compare
 from snnc.compile_report import CompileReport
 from snnc.compiler import compile
@@ -27,6 +27,7 @@ from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
 from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot
+from snnc.precision import PrecisionCurve, precision_curve
 from snnc.prepare import check
 from snnc.runtime import session
 from snnc.search.outcome import Trial
@@ -61,6 +62,7 @@ __all__ = [
     "LayerEquivalence",
     "NeuronModel",
     "Point",
+    "PrecisionCurve",
     "RateNeuron",
     "Recipe",
     "Shard",
@@ -73,6 +75,7 @@ __all__ = [
     "Watch",
     "ablation",
     "calibrate",
+    "calibrate_spike_times",
     "check",
     "compare",
     "compile",
@@ -88,6 +91,7 @@ __all__ = [
     "neuron_models",
     "percentile_curve",
     "plot",
+    "precision_curve",
     "run",
     "samples_of",
     "session",

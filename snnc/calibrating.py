@@ -12,7 +12,7 @@ from snnc.errors import CompileError
 from snnc.fidelity import primary_output
 from snnc.frontend import external_files
 from snnc.pipeline import Watcher
-from snnc.prepare import Model, prepare
+from snnc.prepare import Model, prepare, prepare_spike_times
 from snnc.shards import WHOLE, Shard
 
 
@@ -45,6 +45,26 @@ def calibrate(
     network = calibrated_by(model, source, keep, encode_input, verify, None, watch or Watch())
     require_open_sites(network)
     return network
+
+
+def calibrate_spike_times(
+    model: Model,
+    *,
+    calibration: Source | None = None,
+    statistics: str | Path | None = None,
+    shard: Shard | str = WHOLE,
+    keep: str | Iterable[str] = (),
+    mask_input: str | None = None,
+    watch: Watch | None = None,
+) -> CalibratedNetwork:
+    """The network in layers of neurons that fire at most once, and what each saw (see calibrate)."""
+    watch = watch or Watch()
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard
+    source = CalibrationSource(calibration, statistics, mask_input, shard)
+    prepared = prepare_spike_times(model, keep=keep, watch=watch.graph)
+    network = source.calibrated(prepared.ann, prepared.sited, watch.progress)
+    return replace(network, sources=sources_of(model, calibration, statistics))
 
 
 def require_open_sites(network: CalibratedNetwork) -> None:

@@ -96,7 +96,7 @@ def precision_curve(
     models = [replace(neuron, p=p) for neuron in neurons for p in asked]
     if not models:
         raise CompileError("a curve needs at least one time precision")
-    calibrate = Calibrate(network.calibration, 1.0 if percentile is None else percentile)
+    calibrate = Calibrate(network.calibration, percentile or 0.0)
     calibrated = run_passes(network.sited, (calibrate,))
 
     def spiking(model: TTFS) -> Graph:

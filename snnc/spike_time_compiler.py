@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from snnc.calibrated import CalibratedNetwork, CalibrationSource
+from snnc.calibrated import CalibrationSource
 from snnc.calibrating import Watch, sources_of
 from snnc.compile_report import RANDOM_WARNING
 from snnc.data import Samples, Source
@@ -82,7 +82,7 @@ def compile_spike_times(
         network.save_statistics(save_statistics)
     seen = network.calibration
     passes = (
-        Calibrate(seen, 1.0 if percentile is None else percentile),
+        Calibrate(seen, percentile or 0.0),
         EmitSpikes(neuron, chosen, by_percentile=percentile is not None),
         AlignWindows(),
     )
@@ -134,23 +134,6 @@ def _coarse(
 
 def _told(watch: Watch, phase: str, done: int) -> None:
     watch.progress(phase, done, None)
-
-
-def calibrate_spike_times(
-    model: Model,
-    *,
-    calibration: Source | None = None,
-    statistics: str | Path | None = None,
-    keep: str | Iterable[str] = (),
-    mask_input: str | None = None,
-    watch: Watch | None = None,
-) -> CalibratedNetwork:
-    """The network in layers of neurons that fire at most once, and what each saw (see compile)."""
-    watch = watch or Watch()
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    source = CalibrationSource(calibration, statistics, mask_input)
-    prepared = prepare_spike_times(model, keep=keep, watch=watch.graph)
-    return source.calibrated(prepared.ann, prepared.sited, watch.progress)
 
 
 def _spike_timing(neuron: TTFS | str) -> TTFS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from snnc.calibrating import Watch, calibrate
+from snnc.calibrating import Watch, calibrate, calibrate_spike_times
 from snnc.cli.options import (
     calibration_option,
     encode_option,
@@ -19,6 +19,8 @@ from snnc.cli.output import Progress, json_option, print_json
 from snnc.errors import few
 from snnc.files import require_writable
 from snnc.frontend import external_files
+from snnc.ir.neuron import parse_neuron
+from snnc.neurons.ttfs import TTFS
 from snnc.passes.calibration import Calibration
 from snnc.report import table
 from snnc.shards import WHOLE, Shard, missing
@@ -40,6 +42,13 @@ from snnc.statistics import merge_statistics
 )
 @click.option("--shard", metavar="I/N", help="Run the I-th of N shares of the samples only.")
 @click.option("--merge", is_flag=True, help="Merge statistics that were calibrated before.")
+@click.option(
+    "--neuron",
+    default="sfn",
+    show_default=True,
+    metavar="NAME",
+    help="Neuron model that is meant: ttfs, or any that counts spikes, which are alike.",
+)
 @keep_option
 @encode_option
 @mask_option
@@ -50,6 +59,7 @@ def calibrate_command(
     out: Path,
     shard: str | None,
     merge: bool,
+    neuron: str,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -57,7 +67,8 @@ def calibrate_command(
 ) -> None:
     """Calibrate the network MODEL and save what its neurons will need, for compile --statistics.
 
-    One file serves every neuron, percentile and lambda. Shards may run anywhere, at any time.
+    One file serves every neuron that counts spikes, every percentile and lambda; another one
+    (--neuron ttfs) those that time them. Shards may run anywhere, at any time.
 
     \b
     Example:
@@ -76,16 +87,21 @@ def calibrate_command(
         raise click.UsageError("pass one MODEL and --calibration, or statistics with --merge")
     model = files[0]
     require_writable(out, model, Path(calibration), *external_files(model))
+    spike_times = isinstance(parse_neuron(neuron), TTFS)
+    if spike_times and encode_input:
+        raise click.UsageError("--encode-input: ttfs always encodes the input")
     with Progress() as progress:
-        network = calibrate(
-            model,
-            calibration=samples_from(calibration),
-            shard=WHOLE if shard is None else Shard.parse(shard),
-            keep=keep,
-            encode_input=encode_input,
-            mask_input=mask_input,
-            watch=Watch(progress),
-        )
+        options: dict[str, Any] = {
+            "calibration": samples_from(calibration),
+            "shard": WHOLE if shard is None else Shard.parse(shard),
+            "keep": keep,
+            "mask_input": mask_input,
+            "watch": Watch(progress),
+        }
+        if spike_times:
+            network = calibrate_spike_times(model, **options)
+        else:
+            network = calibrate(model, encode_input=encode_input, **options)
     network.save_statistics(out)
     _print(network.calibration, ["calibrated", str(model)], out, as_json, shard)
 

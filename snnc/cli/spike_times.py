@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from snnc.calibrating import Watch
+from snnc.calibrating import Watch, calibrate_spike_times
 from snnc.cli.check import coverage_rows, verified_rows
 from snnc.cli.options import samples_from
 from snnc.cli.output import Progress, print_json
@@ -21,7 +21,7 @@ from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot, require_format
 from snnc.precision import LayerPrecision, PrecisionCurve, advised, precision_curve
 from snnc.report import percent, short, table
-from snnc.spike_time_compiler import calibrate_spike_times, time_precisions
+from snnc.spike_time_compiler import time_precisions
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
