@@ -57,7 +57,7 @@ def calibrate_spike_times(
     mask_input: str | None = None,
     watch: Watch | None = None,
 ) -> CalibratedNetwork:
-    """The network in layers of neurons that fire at most once, and what each saw (see calibrate)."""
+    """The network in layers of neurons that fire at most once, and what each saw."""
     watch = watch or Watch()
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     shard = Shard.parse(shard) if isinstance(shard, str) else shard

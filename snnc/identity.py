@@ -59,7 +59,7 @@ def require_same(found: Identity, wanted: Identity, where: str, than: str) -> No
     if found.sites != wanted.sites:
         raise CompileError(
             f"{statistics} other sites than {than}: {_difference(found.sites, wanted.sites)}",
-            help="pass --keep and --encode-input as they were in calibration, and --neuron ttfs if it was",
+            help="pass --keep and --encode-input, and --neuron ttfs, as in calibration",
         )
     if found.sited != wanted.sited:
         raise CompileError(

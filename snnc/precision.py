@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -25,6 +26,9 @@ from snnc.runtime import Session, batch_size
 
 PRECISIONS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """p of a curve: the range of Figure 4 and beyond."""
+
+SAMPLES = 32
+"""Samples on which the ticks of single layers are measured."""
 
 Progress = Callable[[int], None]
 
@@ -145,53 +149,98 @@ def layer_precisions(
     graph: Graph,
     samples: Samples,
     output: str | None = None,
-    limit: int = 32,
+    limit: int = SAMPLES,
     progress: Progress = lambda done: None,
 ) -> list[LayerPrecision]:
     """The error at `output` that the ticks of each layer cause alone, on up to `limit` samples.
 
     Neurons between the factors of a product are a layer of their own.
     """
-    output = primary_output(graph, output)
-    feeds = next(iter(samples.batches(limit)))
-    layers = [node for node in graph.nodes if isinstance(node, Op) and "ticks" in node.attrs]
-    exact = _outputs(graph, frozenset(), output, feeds)
-    size = float(np.linalg.norm(exact)) or 1.0
-    found = []
-    for done, layer in enumerate(layers, 1):
-        alone = _outputs(graph, frozenset(layer.outputs), output, feeds)
-        error = float(np.linalg.norm(alone - exact)) / size
-        ticks, window = layer.integer("ticks", 1), layer.integer("window", 0)
-        name = layer.op_type.rpartition(".")[2]
-        found.append(LayerPrecision(layer.loc.names[0], name, window, ticks, error))
-        progress(done)
-    return found
+    trial = _Trial(graph, samples, output, limit, progress)
+    return [trial.layer(layer) for layer in _layers(graph)]
 
 
 MOST_SHARE = 0.25
 """Share of the squared errors of all layers from which on one is named."""
 
+WORST = 2
+"""Groups of layers that are looked into to find the costly ones."""
 
-def advised(layers: Sequence[LayerPrecision]) -> list[tuple[str, float, int]]:
+
+def costly_layers(
+    graph: Graph,
+    samples: Samples,
+    output: str | None = None,
+    progress: Progress = lambda done: None,
+) -> list[tuple[str, float, int]]:
+    """As `advised`, without running every layer alone: groups first, then the worst of them."""
+    trial, layers = _Trial(graph, samples, output, SAMPLES, progress), _layers(graph)
+    size = math.isqrt(len(layers) - 1) + 1
+    groups = [layers[i : i + size] for i in range(0, len(layers), size)]
+    errors = [trial.error(group) ** 2 for group in groups]
+    worst = sorted(range(len(groups)), key=lambda i: -errors[i])[:WORST]
+    found = [trial.layer(layer) for i in sorted(worst) for layer in groups[i]]
+    return advised(found, sum(errors))
+
+
+def advised(
+    layers: Sequence[LayerPrecision], total: float | None = None
+) -> list[tuple[str, float, int]]:
     """Nodes whose neurons cause most of the error, with their share of its square, and the ticks
-    to give them: four times as many."""
-    total = sum(layer.error**2 for layer in layers)
+    to give them: four times as many. total: squared errors of all layers, if these are not all."""
+    total = sum(layer.error**2 for layer in layers) if total is None else total
     found = []
     for name in dict.fromkeys(layer.name for layer in layers):
         mine = [layer for layer in layers if layer.name == name]
         share = sum(layer.error**2 for layer in mine) / total if total else 0.0
         ticks = min(4 * max(layer.ticks for layer in mine), MOST_TICKS)
         if share >= MOST_SHARE and ticks > min(layer.ticks for layer in mine):
-            found.append((name, share, ticks))
+            found.append((name, min(share, 1.0), ticks))
     return sorted(found, key=lambda entry: -entry[1])
 
 
-def _outputs(graph: Graph, coarse: frozenset[str], output: str, feeds: Any) -> Array:
-    """The output where all layers but those that compute `coarse` have MOST_TICKS."""
+def _layers(graph: Graph) -> list[Op]:
+    return [node for node in graph.nodes if isinstance(node, Op) and "ticks" in node.attrs]
 
-    def fine(node: Node) -> Replacement | None:
-        if not isinstance(node, Op) or "ticks" not in node.attrs or coarse & {*node.outputs}:
-            return None
-        return Replacement((replace(node, attrs={**node.attrs, "ticks": MOST_TICKS}),))
 
-    return np.asarray(Session(graph.rewrite(fine)).run(feeds)[output], np.float64)
+class _Trial:
+    """Runs of a network in which only some layers keep their ticks, the others have MOST_TICKS."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        samples: Samples,
+        output: str | None,
+        limit: int,
+        progress: Progress,
+    ) -> None:
+        self._graph, self._progress = graph, progress
+        self._output = primary_output(graph, output)
+        self._feeds = next(iter(samples.batches(limit)))
+        self._exact = self._run(())
+        self._size = float(np.linalg.norm(self._exact)) or 1.0
+        self._done = 0
+
+    def layer(self, layer: Op) -> LayerPrecision:
+        """What the ticks of one layer cost."""
+        ticks, window = layer.integer("ticks", 1), layer.integer("window", 0)
+        kind = layer.op_type.rpartition(".")[2]
+        return LayerPrecision(layer.loc.names[0], kind, window, ticks, self.error((layer,)))
+
+    def error(self, layers: Sequence[Op]) -> float:
+        """Relative error at the output that the ticks of these layers cause."""
+        error = float(np.linalg.norm(self._run(layers) - self._exact)) / self._size
+        self._done += 1
+        self._progress(self._done)
+        return error
+
+    def _run(self, layers: Sequence[Op]) -> Array:
+        coarse = {name for layer in layers for name in layer.outputs}
+
+        def fine(node: Node) -> Replacement | None:
+            if not isinstance(node, Op) or "ticks" not in node.attrs or coarse & {*node.outputs}:
+                return None
+            return Replacement((replace(node, attrs={**node.attrs, "ticks": MOST_TICKS}),))
+
+        values = Session(self._graph.rewrite(fine)).run(self._feeds)
+        return np.asarray(values[self._output], np.float64)

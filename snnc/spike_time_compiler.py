@@ -24,7 +24,7 @@ from snnc.passes.calibration import require_percentile
 from snnc.passes.spike_times.emit import EmitSpikes
 from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
-from snnc.precision import advised, layer_precisions
+from snnc.precision import costly_layers
 from snnc.prepare import Model, prepare_spike_times
 from snnc.runtime import Session
 from snnc.search.grid import Reference
@@ -121,10 +121,9 @@ def _coarse(
     spiking: Graph, samples: Samples, output: str, measure: Measure, found: float, watch: Watch
 ) -> str:
     """The warning that ticks are too few, and of which layers."""
-    layers = layer_precisions(
-        spiking, samples, output, progress=partial(_told, watch, "measuring layers")
-    )
-    named = [f"--time-precision '{name}={ticks}'" for name, _, ticks in advised(layers)]
+    told = partial(_told, watch, "looking for layers that need more ticks")
+    costly = costly_layers(spiking, samples, output, told)
+    named = [f"--time-precision '{name}={ticks}'" for name, _, ticks in costly]
     finer = named or ["a larger --time-precision"]
     return (
         f"the {measure} agreement with the trained network is {found:.4f} on calibration samples: "
