@@ -100,7 +100,7 @@ def _verify_body(graph: Graph, op: Op, body: Body) -> None:
 def _verify_site(graph: Graph, site: Site, stage: Stage) -> None:
     gated = site.role in ("spike time", "softmax")
     if len(site.inputs) not in (1, 1 + gated) or len(site.outputs) != 1 or not all(site.inputs):
-        raise graph.error("a site has one input, spike times a gate as well, and one result", site)
+        raise graph.error(f"a site has one input{' and a gate' * gated} and one result", site)
     if site.role not in get_args(Role):
         raise graph.error(f"a site has no role '{site.role}'", site)
     if stage in (Stage.ANN, Stage.SPIKING):
