@@ -12,6 +12,7 @@ from snnc.calibrated import calibrate_sites
 from snnc.data import samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Coding, Op
+from snnc.ir.ops import SHAPE_READING
 from snnc.ir.parse import parse_graph
 from snnc.ir.spike_times import MULTIPLIED, RELAY, fires, time_ranges
 from snnc.ir.text import format_graph
@@ -60,6 +61,10 @@ def check_windows(graph: Graph) -> None:
         elif node.op_type == RELAY:
             assert read == {own - node.integer("windows", 0)} and node.integer("windows", 0) > 0
             read = {own}
+        elif node.op_type in SHAPE_READING:
+            read = set()  # shapes are known before any spike
+        else:
+            assert len(read) <= 1, node.outputs
         for name in node.outputs:
             if name:
                 window[name] = read

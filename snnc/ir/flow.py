@@ -6,7 +6,15 @@ from functools import cached_property
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Node, Op
-from snnc.ir.ops import AFFINE, LAYOUT, RANDOM, SHAPE_ONLY, SYNAPTIC, activations
+from snnc.ir.ops import (
+    AFFINE,
+    LAYOUT,
+    RANDOM,
+    SHAPE_ONLY,
+    SHAPE_READING,
+    SYNAPTIC,
+    activations,
+)
 
 _INTERPOLATING = frozenset({"Resize", "Upsample"})
 
@@ -23,7 +31,7 @@ class Flow:
         found = set(self._graph.inputs)
         for node in self._graph.nodes:
             kind = node.op_type if isinstance(node, Op) else ""
-            read = any(v in found for v in node.inputs) and kind not in ("Shape", "Size")
+            read = any(v in found for v in node.inputs) and kind not in SHAPE_READING
             if read or kind in RANDOM:
                 found.update(v for v in node.outputs if v)
         return frozenset(found)

@@ -56,6 +56,9 @@ SHAPE_ONLY = _names(
 )
 """Operations that only move the entries of their first input: spikes stay spikes."""
 
+SHAPE_READING = frozenset({"Shape", "Size"})
+"""Operations that read how large a value is, and none of its entries."""
+
 PERMUTING = _names("Identity Reshape Transpose Flatten Squeeze Unsqueeze")
 """Shape-only operations that keep every entry exactly once."""
 

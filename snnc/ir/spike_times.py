@@ -55,7 +55,7 @@ def fires(node: Node) -> bool:
     return isinstance(node, Op) and node.op_type in (SPIKE_TIME, GATED_SPIKE_TIME)
 
 
-_MOVING = SHAPE_ONLY | {"Dropout", RELAY} | FIRST_SPIKE
+_MOVING = SHAPE_ONLY | {"Dropout", "TopK", RELAY} | FIRST_SPIKE
 
 
 def has_spike_times(graph: Graph) -> bool:
@@ -80,7 +80,8 @@ def time_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
             assert isinstance(low, float) and isinstance(high, float)
             found[node.outputs[0]] = low, high
         elif node.op_type in _MOVING and node.inputs[0] in found:
-            found |= {name: found[node.inputs[0]] for name in node.outputs if name}
+            moved = node.outputs if node.op_type == "Split" else node.outputs[:1]
+            found |= {name: found[node.inputs[0]] for name in moved if name}
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from snnc.ir.composed import FLOAT_DRIVES, composed
 from snnc.ir.graph import DOMAIN, Graph
 from snnc.ir.node import Node, Op, Site
-from snnc.ir.ops import AFFINE, SHAPE_ONLY, SYNAPTIC
+from snnc.ir.ops import AFFINE, SHAPE_ONLY, SHAPE_READING, SYNAPTIC
 
 RUNNING_MEAN = f"{DOMAIN}.RunningMean"
 """Instants -> means so far."""
@@ -50,7 +50,7 @@ _FIRST_ONLY = frozenset({"Div", "BatchNormalization", "Resize", "Upsample", "Pad
 
 def is_timeless(op: Op) -> bool:
     """Whether what an operation gives is the same at every timestep, whatever it reads."""
-    return op.op_type in ("Shape", "Size")
+    return op.op_type in SHAPE_READING
 
 
 def is_affine(graph: Graph, op: Op, varying: frozenset[str]) -> bool:

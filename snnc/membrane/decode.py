@@ -12,7 +12,7 @@ from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, fires
 from snnc.membrane.layer import Layer, Run, layer_of
 from snnc.membrane.product import multiply_numbers, product_of
 from snnc.membrane.reference import Reference, operations
-from snnc.membrane.simulate import MOVING
+from snnc.membrane.simulate import MOVING, RANKING
 from snnc.pointwise import constant, forward, is_pointwise
 
 
@@ -41,7 +41,7 @@ def decoded(graph: Graph, feeds: Mapping[str, Array]) -> Run:
             values[result] = forward(op, *(None if x is None else constant(x) for x in inputs))[0]
         else:
             values.update(zip(op.outputs, perform(op, inputs), strict=True))
-        if op.op_type in MOVING | FIRST_SPIKE | {RELAY} and op.inputs[0] in layers:
+        if op.op_type in MOVING | FIRST_SPIKE | RANKING | {RELAY} and op.inputs[0] in layers:
             layers |= dict.fromkeys(op.outputs, layers[op.inputs[0]])
         if fires(op) or op.op_type == RELAY:
             ticks[result] = layers[result].ticks_of(values[result])

@@ -10,7 +10,7 @@ import numpy as np
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
-from snnc.ir.ops import SHAPE_ONLY, multiplied
+from snnc.ir.ops import SHAPE_ONLY, SHAPE_READING, multiplied
 from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, fires
 from snnc.membrane.layer import NEAR, Differing, Layer, Run, layer_of
 from snnc.membrane.product import multiply, product_of
@@ -84,7 +84,7 @@ class _Simulation:
             return [self._multiply(op, inputs)]
         if len(known) == sum(x is not None for x in inputs):
             return self._known(op, inputs, at)
-        if op.op_type in ("Shape", "Size"):
+        if op.op_type in SHAPE_READING:
             return self._known(op, inputs, None)
         first, others = inputs[0], inputs[1:]
         alone = all(x is None or isinstance(x, Known) for x in others)

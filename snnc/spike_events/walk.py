@@ -9,7 +9,14 @@ from typing import Literal, TypeAlias
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op
-from snnc.ir.ops import BROADCASTING, LAYOUT, POINTWISE, activations, multiplied
+from snnc.ir.ops import (
+    BROADCASTING,
+    LAYOUT,
+    POINTWISE,
+    SHAPE_READING,
+    activations,
+    multiplied,
+)
 from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, fires
 from snnc.spike_events.products import product_events, takes_logarithms
 from snnc.spike_events.writer import EventWriter
@@ -233,7 +240,7 @@ class _Walk:
 
     def _moved(self, op: Op) -> None:
         """Layout moves events with the entries they belong to."""
-        if op.op_type in ("Shape", "Size"):
+        if op.op_type in SHAPE_READING:
             return
         read = [self._events.get(v) or self._write.silent(v) for v in op.inputs]
         if op.op_type == "Pad":

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Node, Op
-from snnc.ir.ops import ELEMENTWISE
+from snnc.ir.ops import ELEMENTWISE, SHAPE_READING
 
 
 def read_shapes_early(graph: Graph) -> Graph:
@@ -16,7 +16,7 @@ def read_shapes_early(graph: Graph) -> Graph:
     """
 
     def rule(node: Node) -> Replacement | None:
-        if not isinstance(node, Op) or node.op_type not in ("Shape", "Size"):
+        if not isinstance(node, Op) or node.op_type not in SHAPE_READING:
             return None
         value = node.inputs[0]
         while (op := graph.op(value, *ELEMENTWISE)) is not None and op.outputs[0] == value:

@@ -9,7 +9,7 @@ from snnc.errors import CompileError
 from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Loc, Neuron, Node, Op, Site
-from snnc.ir.ops import LAYOUT
+from snnc.ir.ops import LAYOUT, SHAPE_READING
 from snnc.passes.kept import is_kept, require_matches
 from snnc.passes.place_sites import check_constants
 from snnc.passes.spike_times import entrywise, linear, norms, softmax
@@ -71,7 +71,7 @@ def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become
 def _convert(walk: Walk, op: Op, keep: tuple[str, ...], data: frozenset[str]) -> Become:
     inputs = [walk.value(v) for v in op.inputs if v]
     real_results = any(v and walk.types[v].is_float for v in op.outputs)
-    if op.op_type in ("Shape", "Size"):
+    if op.op_type in SHAPE_READING:
         walk.keep(op, [v.name for v in inputs], Form.HOST)
         return "layout"
     if all(v.is_host for v in inputs) and (op.op_type in HOST_ARITHMETIC or not real_results):

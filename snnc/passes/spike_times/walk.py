@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute, Dim, Loc, Node, Op, Role, Site, Type, real
+from snnc.ir.ops import SHAPE_READING
 from snnc.passes.spike_times.forms import Form, Value
 
 SILENT = -1e38
@@ -146,7 +147,7 @@ class Walk:
 
 
 def _reads_shape(node: Node) -> bool:
-    return isinstance(node, Op) and node.op_type in ("Shape", "Size")
+    return isinstance(node, Op) and node.op_type in SHAPE_READING
 
 
 def _type_of(array: Array) -> Type:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Attribute, Node, Op
+from snnc.ir.ops import SHAPE_READING
 from snnc.ir.spike_times import MULTIPLIED, RELAY, fires, time_ranges
 
 
@@ -34,6 +35,7 @@ class _Alignment:
         self._window: dict[str, int] = {}
         self._names: dict[tuple[str, int], str] = {}
         self._relays: dict[str, list[tuple[int, str]]] = {}
+        self._named: set[str] = set()
         self._taken: set[str] = set(graph.names)
         self._types = dict(graph.types)
         self._nodes: list[Node] = []
@@ -46,18 +48,25 @@ class _Alignment:
     def _place(self, node: Node) -> None:
         """Says when the results of a node are there; places those that do not wait for a reader."""
         assert isinstance(node, Op)
+        if node.op_type in SHAPE_READING:
+            self._nodes.append(replace(node, inputs=tuple(map(self._home, node.inputs))))
+            return
         seen = [self._window[v] for v in node.inputs if v in self._window]
         latest = max(seen, default=-1)
         fired = fires(node) or node.op_type in MULTIPLIED
         if seen or fired:
             for name in filter(None, node.outputs):
                 self._window[name] = latest + fired
-        if fires(node):
+        if fires(node) or any(v in self._timed for v in node.outputs):
             inputs = tuple(self._at(v, latest) for v in node.inputs)
-            attrs = {**node.attrs, "window": latest + 1}
+            attrs = {**node.attrs, "window": latest + 1} if fires(node) else node.attrs
             self._nodes.append(replace(node, inputs=inputs, attrs=attrs))
-        elif not seen or all(v in self._timed for v in node.outputs if v):
+            self._names |= {(v, latest): v for v in node.outputs if v and v not in self._timed}
+        elif not seen:
             self._nodes.append(node)
+
+    def _home(self, value: str) -> str:
+        return self._at(value, self._window.get(value, 0))
 
     def _at(self, value: str, window: int) -> str:
         """The name of a value for readers in `window`."""
@@ -79,10 +88,18 @@ class _Alignment:
             attrs = {**attrs, "window": window}
         outputs = []
         for name in node.outputs:
-            first = name and not any(v == name for v, _ in self._names)
-            outputs.append(name if first or not name else self._fresh(name))
+            kept = not name or (name not in self._timed and self._keeps_name(name, window))
+            outputs.append(name if kept else self._fresh(name))
             self._names[name, window] = outputs[-1]
         self._nodes.append(replace(node, inputs=inputs, outputs=tuple(outputs), attrs=attrs))
+
+    def _keeps_name(self, value: str, window: int) -> bool:
+        """Whether a value is called the same in `window`: an output in its own, others at first."""
+        if value in self._old.outputs:
+            return window == self._window[value]
+        first = value not in self._named
+        self._named.add(value)
+        return first
 
     def _relayed(self, value: str, window: int, source: Op) -> str:
         there = self._relays.setdefault(value, [(self._window[value], value)])
