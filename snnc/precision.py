@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.data import Samples, Source, samples_of
+from snnc.data import Feeds, Samples, Source, samples_of
 from snnc.errors import CompileError
+from snnc.evaluation import Progress, silent
 from snnc.fidelity import Accuracy, Agreement, Measure, measure_of, primary_output
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
@@ -21,12 +22,10 @@ from snnc.passes.spike_times.emit import EmitSpikes
 from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
 from snnc.rows import batches_and_axes, rows_of
-from snnc.runtime import Session, batch_size
+from snnc.runtime import Session, batch_size, held_between
 
 PRECISIONS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """p of a curve: the range of Figure 4 and beyond."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def precision_curve(
     precisions: Iterable[int] = PRECISIONS,
     percentile: float | None = None,
     output: str | None = None,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
 ) -> PrecisionCurve:
     """Every neuron at every p, all in one pass over `data`.
 
@@ -108,7 +107,7 @@ def precision_curve(
     scores = [(Accuracy(), Agreement()) for _ in models]
     reference, sessions = Session(network.ann), [Session(graph) for graph in graphs]
     ann, done = Accuracy(), 0
-    size = batch_size(network.ann, (output,))
+    size = batch_size(network.ann, (output,), max(map(held_between, graphs)))
     batches, axes = batches_and_axes(reference, samples, size, (output,))
     for feeds in batches:
         expected = rows_of(reference.run(feeds)[output], axes[output])
@@ -146,14 +145,14 @@ def layer_precisions(
     samples: Samples,
     output: str | None = None,
     limit: int = 32,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
 ) -> list[LayerPrecision]:
-    """The error at `output` that the ticks of each layer cause alone, on up to `limit` samples.
+    """The error at `output` that the ticks of each layer cause alone, on about `limit` samples.
 
     Neurons between the factors of a product are a layer of their own.
     """
     output = primary_output(graph, output)
-    feeds = next(iter(samples.batches(limit)))
+    feeds = _first(samples, min(batch_size(graph, (output,), held_between(graph)), limit), limit)
     layers = [node for node in graph.nodes if isinstance(node, Op) and "ticks" in node.attrs]
     exact = _outputs(graph, frozenset(), output, feeds)
     size = float(np.linalg.norm(exact)) or 1.0
@@ -168,12 +167,25 @@ def layer_precisions(
     return found
 
 
-def _outputs(graph: Graph, coarse: frozenset[str], output: str, feeds: Any) -> Array:
-    """The output where all layers but those that compute `coarse` have MOST_TICKS."""
+def _first(samples: Samples, size: int, limit: int) -> list[Feeds]:
+    """Batches of the first samples."""
+    found, held = list[Feeds](), 0
+    for feeds in samples.batches(size):
+        found.append(feeds)
+        held += samples.size_of(feeds)
+        if held >= limit:
+            break
+    return found
+
+
+def _outputs(graph: Graph, coarse: frozenset[str], output: str, batches: list[Feeds]) -> Array:
+    """The output, flat, where all layers but those that compute `coarse` have MOST_TICKS."""
 
     def fine(node: Node) -> Replacement | None:
         if not isinstance(node, Op) or "ticks" not in node.attrs or coarse & {*node.outputs}:
             return None
         return Replacement((replace(node, attrs={**node.attrs, "ticks": MOST_TICKS}),))
 
-    return np.asarray(Session(graph.rewrite(fine)).run(feeds)[output], np.float64)
+    session = Session(graph.rewrite(fine))
+    found = [np.ravel(session.run(feeds)[output]) for feeds in batches]
+    return np.concatenate(found).astype(np.float64)
