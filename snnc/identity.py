@@ -59,7 +59,8 @@ def require_same(found: Identity, wanted: Identity, where: str, than: str) -> No
     if found.sites != wanted.sites:
         raise CompileError(
             f"{statistics} other sites than {than}: {_difference(found.sites, wanted.sites)}",
-            help="pass --keep and --encode-input as they were in calibration",
+            help="pass --keep and --encode-input as they were in calibration, and a neuron of "
+            "its kind (ttfs has sites of its own)",
         )
     if found.sited != wanted.sited:
         raise CompileError(

@@ -8,12 +8,9 @@ from pathlib import Path
 
 from snnc.calibrated import CalibratedNetwork, CalibrationSource
 from snnc.calibrating import Watch, sources_of
-from snnc.compile_report import RANDOM_WARNING
 from snnc.data import Source
 from snnc.errors import CompileError, few
-from snnc.fidelity import primary_output
 from snnc.files import require_writable
-from snnc.ir.graph import Graph
 from snnc.ir.neuron import parse_neuron
 from snnc.ir.node import Op
 from snnc.ir.spike_times import RELAY, fires
@@ -25,9 +22,12 @@ from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
 from snnc.prepare import Model, prepare_spike_times
 from snnc.shards import missing
+from snnc.spike_events import windows
 from snnc.spike_time_coverage import spike_time_coverage
 from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
+
+RANDOM_RANGES = "calibrated on random numbers: the ranges are meaningless"
 
 
 def compile_spike_times(
@@ -41,7 +41,6 @@ def compile_spike_times(
     percentile: float | None = None,
     keep: str | Iterable[str] = (),
     mask_input: str | None = None,
-    output: str | None = None,
     verify: bool = False,
     watch: Watch | None = None,
 ) -> SpikeTimeNetwork:
@@ -65,7 +64,6 @@ def compile_spike_times(
     for _, ticks in chosen:
         replace(neuron, p=ticks)  # refuses early
     prepared = prepare_spike_times(model, keep=keep, verify=verify, watch=watch.graph)
-    output = primary_output(prepared.ann, output)
     network = source.calibrated(prepared.ann, prepared.sited, watch.progress)
     network = replace(network, sources=sources_of(model, source.samples, source.statistics))
     if save_statistics is not None:
@@ -78,7 +76,7 @@ def compile_spike_times(
     )
     spiking = run_passes(prepared.sited, passes, watch.graph)
     sample = next(seen.reservoir.batches(1), None)
-    warnings = [RANDOM_WARNING] if seen.random else []
+    warnings = [RANDOM_RANGES] if seen.random else []
     if absent := missing(seen.parts):
         warnings.append(f"the statistics lack shards of the samples: {few(absent)}")
     report = SpikeTimeReport(
@@ -86,9 +84,8 @@ def compile_spike_times(
         precisions=chosen,
         layers=sum(map(fires, spiking.nodes)),
         relays=sum(isinstance(n, Op) and n.op_type == RELAY for n in spiking.nodes),
-        windows=windows_of(spiking),
+        windows=windows(spiking),
         percentile=percentile,
-        output=output,
         coverage=spike_time_coverage(prepared.normal, keep, sample),
         calibration_samples=seen.reservoir.seen,
         warnings=tuple(warnings),
@@ -122,14 +119,11 @@ def _spike_timing(neuron: TTFS | str) -> TTFS:
     return model
 
 
-def windows_of(graph: Graph) -> int:
-    """Windows from the encoding of the inputs to the last spikes."""
-    ops = (node for node in graph.nodes if isinstance(node, Op))
-    return 1 + max((op.integer("window", -1) for op in ops), default=-1)
-
-
 def time_precisions(given: tuple[str, ...], neuron: TTFS) -> tuple[TTFS, dict[str, int]]:
-    """The neuron and the ticks of single layers from texts: P, or PATTERN=P."""
+    """The neuron and the ticks of single layers from texts: P, or PATTERN=P.
+
+    Raises CompileError for what is neither, and for a second P of the same layers.
+    """
     precisions: dict[str, int] = {}
     for text in given:
         pattern, equals, number = text.rpartition("=")
@@ -138,8 +132,10 @@ def time_precisions(given: tuple[str, ...], neuron: TTFS) -> tuple[TTFS, dict[st
                 f"'{text}' is no time precision",
                 help=f"write a number of ticks from 1 to {MOST_TICKS}, or LAYER=TICKS",
             )
-        if equals:
-            precisions[pattern] = int(number)
-        else:
-            neuron = replace(neuron, p=int(number))
-    return neuron, precisions
+        if pattern in precisions:
+            layers = f"the layers '{pattern}'" if pattern else "all layers"
+            raise CompileError(
+                f"the time precision of {layers} is given twice", help="give it once"
+            )
+        precisions[pattern] = int(number)
+    return replace(neuron, p=precisions.pop("", neuron.p)), precisions

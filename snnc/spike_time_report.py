@@ -21,7 +21,6 @@ class SpikeTimeReport:
     relays: int
     windows: int
     percentile: float | None
-    output: str
     coverage: Coverage
     calibration_samples: int
     warnings: tuple[str, ...]

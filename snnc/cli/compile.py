@@ -36,7 +36,7 @@ from snnc.ir.rate_neuron import Polarity, Synapses
 from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
-from snnc.pipeline import PASS_NAMES
+from snnc.pipeline import PASS_NAMES, SPIKE_TIME_PASS_NAMES
 from snnc.report import percent, short, table
 from snnc.spike_time_compiler import compile_spike_times
 
@@ -69,10 +69,11 @@ from snnc.spike_time_compiler import compile_spike_times
 @verify_option
 @click.option(
     "--dump-after",
-    type=click.Choice(PASS_NAMES),
+    type=click.Choice(list(dict.fromkeys([*PASS_NAMES, *SPIKE_TIME_PASS_NAMES]))),
     multiple=True,
     metavar="PASS",
-    help=f"Print the graph after a pass: {', '.join(PASS_NAMES)}.",
+    help=f"Print the graph after a pass: {', '.join(PASS_NAMES)}; with ttfs "
+    f"{', '.join(SPIKE_TIME_PASS_NAMES)}.",
 )
 @json_option
 @click.pass_context
@@ -118,6 +119,9 @@ def compile_command(
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     timed = spike_timing(context, neuron)
     counting = None if timed else neuron_of(neuron, m, rule, levels)
+    passes = SPIKE_TIME_PASS_NAMES if timed else PASS_NAMES
+    if unknown := [name for name in dump_after if name not in passes]:
+        raise click.UsageError(f"--dump-after {unknown[0]} is no pass with --neuron {neuron}")
     out = out or Path(f"{model.stem}.snn.onnx")
     require_at_most_one_of(calibration, statistics)
     seen = [Path(file) for file in (calibration, statistics) if file is not None]
@@ -144,7 +148,6 @@ def compile_command(
                 percentile=percentile,
                 keep=keep,
                 mask_input=mask_input,
-                output=output,
                 verify=verify,
                 watch=Watch(progress, dump),
             )

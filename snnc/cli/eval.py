@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from snnc.cli.modes import COMPARISON, mode_of
 from snnc.cli.options import (
@@ -134,7 +135,8 @@ def eval_command(context: click.Context, /, model: Path, data: Path, **options: 
     if mode == COMPARISON:
         _compare(model, options["snn"], data, options)
     elif mode == "precision_curve":
-        precision_command(model, data, options)
+        asked = context.get_parameter_source("neuron") is ParameterSource.COMMANDLINE
+        precision_command(model, data, options["neuron"] if asked else None, options)
     else:
         study_command(mode, model, data, options)
 
