@@ -139,6 +139,11 @@ class LayerPrecision:
     ticks: int
     error: float
 
+    def summary(self) -> dict[str, Any]:
+        """As `snnc eval --per-layer --json` prints it."""
+        named = {"name": self.name, "op": self.op_type, "window": self.window}
+        return {**named, "ticks": self.ticks, "error": self.error}
+
 
 def layer_precisions(
     graph: Graph,
@@ -161,8 +166,7 @@ def layer_precisions(
         alone = _outputs(graph, frozenset(layer.outputs), output, feeds)
         error = float(np.linalg.norm(alone - exact)) / size
         ticks, window = layer.integer("ticks", 1), layer.integer("window", 0)
-        name = layer.op_type.rpartition(".")[2]
-        found.append(LayerPrecision(layer.loc.names[0], name, window, ticks, error))
+        found.append(LayerPrecision(layer.loc.names[0], layer.op_type, window, ticks, error))
         progress(done)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,8 @@ def _compare_spike_times(
             progress=progress.phase("evaluating", samples.count),
         )
     if options["as_json"]:
-        print_json(result.summary() | {"time_precision": [asdict(x) for x in layers]})
+        measured = {"time_precision": [x.summary() for x in layers]}
+        print_json(result.summary() | (measured if options["per_layer"] else {}))
         return
     if options["per_layer"]:
         click.echo(spike_time_layers(result) + "\n")
