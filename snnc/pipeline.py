@@ -18,6 +18,9 @@ from snnc.passes.place_sites import PlaceSites
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.passes.site_neurons import SiteNeurons
 from snnc.passes.softmax_max import SoftmaxMax
+from snnc.passes.spike_times.emit import EmitSpikes
+from snnc.passes.spike_times.place import PlaceSpikeTimes
+from snnc.passes.spike_times.windows import AlignWindows
 from snnc.passes.substitute import Substitute
 
 PIPELINE: tuple[type[Pass], ...] = (
@@ -33,9 +36,20 @@ PIPELINE: tuple[type[Pass], ...] = (
     QuantizeSynapses,
 )
 """Every pass in the order they run: FitThresholds and SiteNeurons for rules that need them, the
-last two for several timesteps and for integer synapses. `--dump-after` takes PASS_NAMES."""
+last two for several timesteps and for integer synapses."""
+
+SPIKE_TIME_PIPELINE: tuple[type[Pass], ...] = (
+    Normalize,
+    PlaceSpikeTimes,
+    Calibrate,
+    EmitSpikes,
+    AlignWindows,
+)
+"""Every pass to neurons that fire at most once, in the order they run."""
 
 PASS_NAMES = tuple(p.name for p in PIPELINE)
+SPIKE_TIME_PASS_NAMES = tuple(p.name for p in SPIKE_TIME_PIPELINE)
+"""What `--dump-after` takes for either kind of neuron."""
 
 Watcher = Callable[[str, Graph], None]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork
-from snnc.data import Samples, Source, samples_of
+from snnc.data import Feeds, Samples, Source, samples_of
 from snnc.errors import CompileError
+from snnc.evaluation import Progress, silent
 from snnc.fidelity import Accuracy, Agreement, Measure, measure_of, primary_output
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op
@@ -22,15 +23,13 @@ from snnc.passes.spike_times.emit import EmitSpikes
 from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
 from snnc.rows import batches_and_axes, rows_of
-from snnc.runtime import Session, batch_size
+from snnc.runtime import Session, batch_size, held_between
 
 PRECISIONS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """p of a curve: the range of Figure 4 and beyond."""
 
 SAMPLES = 32
 """Samples on which the ticks of single layers are measured."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def precision_curve(
     precisions: Iterable[int] = PRECISIONS,
     percentile: float | None = None,
     output: str | None = None,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
 ) -> PrecisionCurve:
     """Every neuron at every p, all in one pass over `data`.
 
@@ -112,7 +111,7 @@ def precision_curve(
     scores = [(Accuracy(), Agreement()) for _ in models]
     reference, sessions = Session(network.ann), [Session(graph) for graph in graphs]
     ann, done = Accuracy(), 0
-    size = batch_size(network.ann, (output,))
+    size = batch_size(network.ann, (output,), max(map(held_between, graphs)))
     batches, axes = batches_and_axes(reference, samples, size, (output,))
     for feeds in batches:
         expected = rows_of(reference.run(feeds)[output], axes[output])
@@ -144,15 +143,20 @@ class LayerPrecision:
     ticks: int
     error: float
 
+    def summary(self) -> dict[str, Any]:
+        """As `snnc eval --per-layer --json` prints it."""
+        named = {"name": self.name, "op": self.op_type, "window": self.window}
+        return {**named, "ticks": self.ticks, "error": self.error}
+
 
 def layer_precisions(
     graph: Graph,
     samples: Samples,
     output: str | None = None,
     limit: int = SAMPLES,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
 ) -> list[LayerPrecision]:
-    """The error at `output` that the ticks of each layer cause alone, on up to `limit` samples.
+    """The error at `output` that the ticks of each layer cause alone, on about `limit` samples.
 
     Neurons between the factors of a product are a layer of their own.
     """
@@ -171,7 +175,7 @@ def costly_layers(
     graph: Graph,
     samples: Samples,
     output: str | None = None,
-    progress: Progress = lambda done: None,
+    progress: Progress = silent,
 ) -> list[tuple[str, float, int]]:
     """As `advised`, without running every layer alone: groups first, then the worst of them."""
     trial, layers = _Trial(graph, samples, output, SAMPLES, progress), _layers(graph)
@@ -216,7 +220,8 @@ class _Trial:
     ) -> None:
         self._graph, self._progress = graph, progress
         self._output = primary_output(graph, output)
-        self._feeds = next(iter(samples.batches(limit)))
+        size = batch_size(graph, (self._output,), held_between(graph))
+        self._batches = _first(samples, min(size, limit), limit)
         self._exact = self._run(())
         self._size = float(np.linalg.norm(self._exact)) or 1.0
         self._done = 0
@@ -224,8 +229,8 @@ class _Trial:
     def layer(self, layer: Op) -> LayerPrecision:
         """What the ticks of one layer cost."""
         ticks, window = layer.integer("ticks", 1), layer.integer("window", 0)
-        kind = layer.op_type.rpartition(".")[2]
-        return LayerPrecision(layer.loc.names[0], kind, window, ticks, self.error((layer,)))
+        error = self.error((layer,))
+        return LayerPrecision(layer.loc.names[0], layer.op_type, window, ticks, error)
 
     def error(self, layers: Sequence[Op]) -> float:
         """Relative error at the output that the ticks of these layers cause."""
@@ -242,5 +247,17 @@ class _Trial:
                 return None
             return Replacement((replace(node, attrs={**node.attrs, "ticks": MOST_TICKS}),))
 
-        values = Session(self._graph.rewrite(fine)).run(self._feeds)
-        return np.asarray(values[self._output], np.float64)
+        session = Session(self._graph.rewrite(fine))
+        found = [np.ravel(session.run(feeds)[self._output]) for feeds in self._batches]
+        return np.concatenate(found).astype(np.float64)
+
+
+def _first(samples: Samples, size: int, limit: int) -> list[Feeds]:
+    """Batches of the first samples."""
+    found, held = list[Feeds](), 0
+    for feeds in samples.batches(size):
+        found.append(feeds)
+        held += samples.size_of(feeds)
+        if held >= limit:
+            break
+    return found

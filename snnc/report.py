@@ -14,6 +14,7 @@ from snnc.ir.graph import Graph
 from snnc.ir.neuron_spec import NeuronSpec
 from snnc.ir.node import Activity, Coding, Neuron, Node, Op
 from snnc.ir.ops import multiplied
+from snnc.ir.spike_times import WINDOWED, fires, has_spike_times
 from snnc.ir.text import format_node, format_type
 from snnc.ir.weights import quantized
 from snnc.streams import neuron_behind
@@ -83,8 +84,11 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
     """Head and rows of `snnc inspect --layers`.
 
     Spikes per neuron are those measured on calibration data when the artifact was compiled; the
-    share of energy, in percent, is estimated from them.
+    share of energy, in percent, is estimated from them. Neurons that fire at most once have a
+    window, ticks and a range instead.
     """
+    if has_spike_times(graph):
+        return _timed_layer_rows(graph)
     layers = _estimated(graph)
     if not graph.neurons:
         rows: list[list[object]] = [
@@ -104,6 +108,22 @@ def layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
             share = None
     head = ["layer", "op", "kind", "shape", "neuron", "step+", "step-", "spikes/neuron", "energy %"]
     return head, rows
+
+
+def _timed_layer_rows(graph: Graph) -> tuple[list[str], list[list[object]]]:
+    """The same of neurons that fire at most once."""
+    head = ["layer", "op", "shape", "window", "ticks", "low", "high"]
+    rows: list[list[object]] = []
+    for op in graph.nodes:
+        if isinstance(op, Op) and op.op_type in WINDOWED:
+            cells = (op.attrs.get(key) for key in head[3:])
+            rows.append([op.loc.names[0], bare(op.op_type), _shape(graph, op.outputs[0]), *cells])
+    return head, rows
+
+
+def bare(op_type: str) -> str:
+    """The name of an operation without its domain."""
+    return op_type.rpartition(".")[2]
 
 
 def _estimated(graph: Graph) -> list[tuple[Layer | None, float | None]]:
@@ -169,6 +189,8 @@ def _node_summary(graph: Graph, node: Node) -> dict[str, Any]:
         summary["steps"] = {s: graph.consts[s].tolist() for s in node.inputs[1:] if s}
         if node.activity is not None:
             summary["activity"] = {"spikes": node.activity.spikes, "events": node.activity.events}
+    elif isinstance(node, Op) and node.op_type in WINDOWED:
+        summary["parameters"] = dict(node.attrs)
     return summary
 
 
@@ -186,7 +208,7 @@ def graph_dot(graph: Graph) -> str:
         f"  in{i} [label={json.dumps(name)}, shape=ellipse];" for i, name in enumerate(graph.inputs)
     ]
     for i, node in enumerate(graph.nodes):
-        style = ", style=filled, fillcolor=gold" if isinstance(node, Neuron) else ""
+        style = ", style=filled, fillcolor=gold" if isinstance(node, Neuron) or fires(node) else ""
         label = json.dumps(f"{_kind(node)}\n{node.loc.names[0]}")
         lines.append(
             f"  n{i} [label={label}, tooltip={json.dumps(format_node(graph, node))}{style}];"
@@ -198,7 +220,7 @@ def graph_dot(graph: Graph) -> str:
                 else (f"in{graph.inputs.index(name)}" if name in graph.inputs else None)
             )
             if source is not None:
-                bold = " [style=bold]" if graph.types[name].coding is Coding.SPIKE else ""
+                bold = " [style=bold]" if graph.types[name].coding is not Coding.REAL else ""
                 lines.append(f"  {source} -> n{i}{bold};")
     for i, name in enumerate(graph.outputs):
         lines.append(f"  out{i} [label={json.dumps(name)}, shape=ellipse];")

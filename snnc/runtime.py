@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import onnxruntime
 from snnc.errors import CompileError
 from snnc.export import export, shape_name
 from snnc.ir.graph import Graph
-from snnc.ir.node import Array, Type, real
+from snnc.ir.node import Array, Op, Type, real
 from snnc.kernels import check_kernel_library, kernel_library
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "batch_groups",
     "batch_size",
     "evaluate_constants",
+    "held_between",
     "onnxruntime_version",
     "output_types",
     "session",
@@ -174,13 +176,25 @@ BATCH_ELEMENTS = 2**23
 """Tapped numbers that one batch may hold at a time."""
 
 
-def batch_size(graph: Graph, taps: Iterable[str]) -> int:
+def batch_size(graph: Graph, taps: Iterable[str], more: int = 0) -> int:
     """Samples to run at a time so that tapped values stay small; open dimensions count as 64.
 
-    Over several timesteps that many fewer.
+    more: further numbers that one sample takes. Over several timesteps that many fewer.
     """
-    rows = int(np.clip(BATCH_ELEMENTS // max(_elements(graph, taps), 1), 1, 64))
+    rows = int(np.clip(BATCH_ELEMENTS // max(_elements(graph, taps) + more, 1), 1, 64))
     return max(rows // graph.timesteps, 1)
+
+
+def held_between(graph: Graph) -> int:
+    """Numbers that one sample takes between the factors of the largest product of matrices of
+    spike times that no native kernel computes; open dimensions count as 64."""
+    native = kernel_library() is not None
+    held = 0
+    for node in graph.nodes:
+        kind = node.op_type.rpartition(".")[2] if isinstance(node, Op) else ""
+        if kind == "LogExpMatMul" or (kind == "QuarterSquareMatMul" and not native):
+            held = max(held, _elements(graph, node.outputs) * _sizes(graph, node.inputs[0])[-1])
+    return held
 
 
 def batch_groups(graph: Graph, taps: Iterable[tuple[str, ...]]) -> list[list[int]]:
@@ -199,8 +213,12 @@ def batch_groups(graph: Graph, taps: Iterable[tuple[str, ...]]) -> list[list[int
 
 def _elements(graph: Graph, taps: Iterable[str]) -> int:
     """Numbers that values hold for one sample at one timestep."""
-    shapes = [graph.types[v].shape or () if v in graph.types else () for v in taps]
-    return sum(int(np.prod([d if isinstance(d, int) else 64 for d in s[1:]])) for s in shapes)
+    return sum(math.prod(_sizes(graph, value)[1:]) for value in taps)
+
+
+def _sizes(graph: Graph, value: str) -> list[int]:
+    shape = graph.types[value].shape if value in graph.types else None
+    return [d if isinstance(d, int) else 64 for d in shape or (1,)]
 
 
 def evaluate_constants(graph: Graph) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.evaluation import Progress, silent
 from snnc.files import replacing
+from snnc.ir.flow import Flow
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
 from snnc.ir.spike_times import fires
@@ -31,6 +32,11 @@ class Timing:
     ticks: int
     low: float
     high: float
+
+    @property
+    def key(self) -> str:
+        """The name of its array in a recording, which tells it from the columns of the table."""
+        return f"{self.name}.spikes" if self.name in ("layers", *_COLUMNS) else self.name
 
     def times(self, values: Array) -> Array:
         """Ticks of the spikes that stand for `values`, int32; -1 where there is none."""
@@ -52,8 +58,8 @@ def record_spikes(
     graph: Graph, samples: Samples, path: Path, progress: Progress = silent
 ) -> tuple[Timing, ...]:
     """Writes a .npz: for each layer, by its name, ticks from the start of its window, int32
-    [samples, ...], -1 for neurons that do not fire; and `layers`, `window`, `ticks`, `low`, `high`,
-    one entry a layer. A layer that is the same for all samples has one row.
+    [samples, ...], -1 for neurons that do not fire; and `layers` (their names), `window`, `ticks`,
+    `low`, `high`, one entry a layer. A layer that depends on no data has one row.
 
     Raises CompileError for a network without spike times, and for samples of different lengths.
     """
@@ -66,30 +72,31 @@ def record_spikes(
         )
     names = tuple(layer.name for layer in layers)
     session = Session(graph, taps=names)
-    batches, axes = batches_and_axes(session, samples, batch_size(graph, names), names)
+    data = Flow(graph).data
+    varying = tuple(name for name in names if name in data)
+    batches, axes = batches_and_axes(session, samples, batch_size(graph, names), varying)
     with replacing(path) as directory:
-        columns = {n: _Column(directory / f"{i}.raw", n) for i, n in enumerate(names)}
+        columns = {x.name: _Column(directory / f"{i}.raw", x.key) for i, x in enumerate(layers)}
         done = 0
         for feeds in batches:
             values = session.run(feeds)
             for layer in layers:
-                axis = axes[layer.name]
-                if axis is not None or not done:
-                    columns[layer.name].write(layer.times(rows_of(values[layer.name], axis)))
+                if layer.name in axes or not done:
+                    rows = rows_of(values[layer.name], axes.get(layer.name))
+                    columns[layer.name].write(layer.times(rows))
             done += samples.size_of(feeds)
             progress(done)
         _join(directory / path.name, columns.values(), _table(layers))
     return layers
 
 
+_COLUMNS = {"window": np.int32, "ticks": np.int32, "low": np.float32, "high": np.float32}
+
+
 def _table(layers: tuple[Timing, ...]) -> dict[str, Array]:
-    return {
-        "layers": np.array([layer.name for layer in layers]),
-        "window": np.array([layer.window for layer in layers], np.int32),
-        "ticks": np.array([layer.ticks for layer in layers], np.int32),
-        "low": np.array([layer.low for layer in layers], np.float32),
-        "high": np.array([layer.high for layer in layers], np.float32),
-    }
+    columns = {key: [getattr(x, key) for x in layers] for key in _COLUMNS}
+    table = {key: np.array(values, _COLUMNS[key]) for key, values in columns.items()}
+    return {"layers": np.array([x.key for x in layers]), **table}
 
 
 class _Column:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from snnc.calibrated import CalibrationSource
 from snnc.calibrating import Watch, sources_of
-from snnc.compile_report import RANDOM_WARNING
 from snnc.data import Samples, Source
 from snnc.errors import CompileError, few
 from snnc.fidelity import Measure, measure_of, primary_output
@@ -26,9 +25,10 @@ from snnc.passes.spike_times.windows import AlignWindows
 from snnc.pipeline import run_passes
 from snnc.precision import costly_layers
 from snnc.prepare import Model, prepare_spike_times
-from snnc.runtime import Session
+from snnc.runtime import Session, batch_size, held_between
 from snnc.search.grid import Reference
 from snnc.shards import missing
+from snnc.spike_events import windows
 from snnc.spike_time_coverage import spike_time_coverage
 from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
@@ -38,6 +38,8 @@ MEASURED = 128
 
 ENOUGH = 0.98
 """Agreement below which a warning says what would help."""
+
+RANDOM_RANGES = "calibrated on random numbers: the ranges are meaningless"
 
 
 def compile_spike_times(
@@ -88,11 +90,12 @@ def compile_spike_times(
     )
     spiking = run_passes(prepared.sited, passes, watch.graph)
     sample = next(seen.reservoir.batches(1), None)
-    warnings = [RANDOM_WARNING] if seen.random else []
+    warnings = [RANDOM_RANGES] if seen.random else []
     measure, agreement, count = measure_of(prepared.sited, output), None, 0
     if seen.reservoir.seen:
         kept = seen.reservoir.samples(MEASURED)
-        reference = Reference(prepared.ann, prepared.sited, kept, output)
+        size = batch_size(spiking, (output,), held_between(spiking))
+        reference = Reference(prepared.ann, prepared.sited, kept, output, size)
         measure, count = reference.measure, reference.samples
         agreement = reference.agreement(Session(spiking).run)
         if agreement < ENOUGH:
@@ -104,11 +107,11 @@ def compile_spike_times(
         precisions=chosen,
         layers=sum(map(fires, spiking.nodes)),
         relays=sum(isinstance(n, Op) and n.op_type == RELAY for n in spiking.nodes),
-        windows=windows_of(spiking),
+        windows=windows(spiking),
         percentile=percentile,
-        output=output,
         coverage=spike_time_coverage(prepared.normal, keep, sample),
         calibration_samples=seen.reservoir.seen,
+        output=output,
         measure=measure,
         agreement=agreement,
         measured_samples=count,
@@ -144,14 +147,11 @@ def _spike_timing(neuron: TTFS | str) -> TTFS:
     return model
 
 
-def windows_of(graph: Graph) -> int:
-    """Windows from the encoding of the inputs to the last spikes."""
-    ops = (node for node in graph.nodes if isinstance(node, Op))
-    return 1 + max((op.integer("window", -1) for op in ops), default=-1)
-
-
 def time_precisions(given: tuple[str, ...], neuron: TTFS) -> tuple[TTFS, dict[str, int]]:
-    """The neuron and the ticks of single layers from texts: P, or PATTERN=P."""
+    """The neuron and the ticks of single layers from texts: P, or PATTERN=P.
+
+    Raises CompileError for what is neither, and for a second P of the same layers.
+    """
     precisions: dict[str, int] = {}
     for text in given:
         pattern, equals, number = text.rpartition("=")
@@ -160,8 +160,10 @@ def time_precisions(given: tuple[str, ...], neuron: TTFS) -> tuple[TTFS, dict[st
                 f"'{text}' is no time precision",
                 help=f"write a number of ticks from 1 to {MOST_TICKS}, or LAYER=TICKS",
             )
-        if equals:
-            precisions[pattern] = int(number)
-        else:
-            neuron = replace(neuron, p=int(number))
-    return neuron, precisions
+        if pattern in precisions:
+            layers = f"the layers '{pattern}'" if pattern else "all layers"
+            raise CompileError(
+                f"the time precision of {layers} is given twice", help="give it once"
+            )
+        precisions[pattern] = int(number)
+    return replace(neuron, p=precisions.pop("", neuron.p)), precisions

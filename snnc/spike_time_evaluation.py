@@ -19,7 +19,7 @@ from snnc.neurons.ttfs import spike_ticks
 from snnc.passes.normalize import Normalize
 from snnc.pipeline import run_passes
 from snnc.rows import batches_and_axes, rows_of
-from snnc.runtime import Session, batch_size
+from snnc.runtime import Session, batch_size, held_between
 from snnc.spike_time_energy import SpikeTimeEnergy, SpikeTimeMeter
 from snnc.spike_time_operations import Operations, operations_of
 
@@ -103,7 +103,7 @@ def evaluate_spike_times(
 
 def _batch_size(graph: Graph) -> int:
     """Samples at a time, as if all neurons were tapped: products hold more than their factors."""
-    return batch_size(graph, (op.outputs[0] for op in graph.nodes if fires(op)))
+    return batch_size(graph, (x.outputs[0] for x in graph.nodes if fires(x)), held_between(graph))
 
 
 class _Paper:

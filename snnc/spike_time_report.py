@@ -14,7 +14,7 @@ from snnc.neurons.ttfs import TTFS
 class SpikeTimeReport:
     """layers: of neurons; relays: layers of relays; windows: until the last output is there;
     precisions: (pattern of nodes, ticks) of layers that differ from the neuron's p; percentile: of
-    the ranges, None for extremes with a margin; agreement: with the trained network on
+    the ranges, None for extremes with a margin; agreement: of `output` with the trained network on
     `measured_samples` of the calibration, None where none were kept."""
 
     neuron: TTFS
@@ -23,9 +23,9 @@ class SpikeTimeReport:
     relays: int
     windows: int
     percentile: float | None
-    output: str
     coverage: Coverage
     calibration_samples: int
+    output: str
     measure: Measure
     agreement: float | None
     measured_samples: int

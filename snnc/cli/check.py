@@ -71,7 +71,8 @@ def check_command(
         entries = [(short(e.name), e.op, e.fate, e.why) for e in coverage.entries]
         if entries:
             click.echo(table(["node", "op", "becomes", "why"], entries) + "\n")
-        rows = [("neurons", f"{coverage.sites} layers"), *coverage_rows(coverage)]
+        rows = [("neurons", f"{coverage.sites} layers")]
+        rows += coverage_rows(coverage, spike_times)
         rows += verified_rows(verify)
         if entries and not coverage.names("refused"):
             click.echo(table(["coverage", str(model)], rows))
@@ -84,24 +85,18 @@ def verified_rows(verify: bool) -> list[tuple[str, str]]:
     return [("verified", "no rewriting changes an output on random data")] if verify else []
 
 
-def coverage_rows(coverage: Coverage) -> list[tuple[str, str]]:
-    """Of the report: what spikes and what stays analog."""
+def coverage_rows(coverage: Coverage, spike_times: bool = False) -> list[tuple[str, str]]:
+    """Of the report: what spikes and what stays analog. Spike times code all inputs."""
     assumed = "" if coverage.open_dim is None else f" (open dimensions as {coverage.open_dim})"
     analog = coverage.analog
     kinds = sorted({entry["op"] for entry in analog})
-    rows = [
-        (
-            "spiking",
-            f"{percent(coverage.spiking_fraction)} of the MACs behind the direct-coded "
-            f"layers{assumed}",
-        ),
-        (
-            "direct-coded",
-            f"{percent(coverage.direct_coded_fraction)} of all MACs: "
-            f"{', '.join(map(short, coverage.names('direct-coded'))) or 'none'}",
-        ),
-        ("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"),
-    ]
+    counted = "all MACs" if spike_times else "the MACs behind the direct-coded layers"
+    rows = [("spiking", f"{percent(coverage.spiking_fraction)} of {counted}{assumed}")]
+    if not spike_times:
+        direct = ", ".join(map(short, coverage.names("direct-coded"))) or "none"
+        share = percent(coverage.direct_coded_fraction)
+        rows.append(("direct-coded", f"{share} of all MACs: {direct}"))
+    rows.append(("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"))
     if hosted := coverage.names("host"):
         rows.append(("host", f"{len(hosted)} operations on integer inputs, before encoding"))
     if coverage.uncounted:

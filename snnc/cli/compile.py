@@ -36,7 +36,7 @@ from snnc.ir.rate_neuron import Polarity, Synapses
 from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
-from snnc.pipeline import PASS_NAMES
+from snnc.pipeline import PASS_NAMES, SPIKE_TIME_PASS_NAMES
 from snnc.report import percent, short, table
 from snnc.spike_time_compiler import compile_spike_times
 
@@ -65,14 +65,17 @@ from snnc.spike_time_compiler import compile_spike_times
 @synapses_option
 @spike_time_options
 @site_options
-@click.option("--output", metavar="NAME", help="Output on which --fidelity is measured.")
+@click.option(
+    "--output", metavar="NAME", help="Output on which the agreement with MODEL is measured."
+)
 @verify_option
 @click.option(
     "--dump-after",
-    type=click.Choice(PASS_NAMES),
+    type=click.Choice(list(dict.fromkeys([*PASS_NAMES, *SPIKE_TIME_PASS_NAMES]))),
     multiple=True,
     metavar="PASS",
-    help=f"Print the graph after a pass: {', '.join(PASS_NAMES)}.",
+    help=f"Print the graph after a pass: {', '.join(PASS_NAMES)}; with ttfs "
+    f"{', '.join(SPIKE_TIME_PASS_NAMES)}.",
 )
 @json_option
 @click.pass_context
@@ -118,6 +121,9 @@ def compile_command(
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     timed = spike_timing(context, neuron)
     counting = None if timed else neuron_of(neuron, m, rule, levels)
+    passes = SPIKE_TIME_PASS_NAMES if timed else PASS_NAMES
+    if unknown := [name for name in dump_after if name not in passes]:
+        raise click.UsageError(f"--dump-after {unknown[0]} is no pass with --neuron {neuron}")
     out = out or Path(f"{model.stem}.snn.onnx")
     require_at_most_one_of(calibration, statistics)
     seen = [Path(file) for file in (calibration, statistics) if file is not None]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from snnc.cli.modes import COMPARISON, mode_of
 from snnc.cli.options import (
@@ -134,7 +134,8 @@ def eval_command(context: click.Context, /, model: Path, data: Path, **options: 
     if mode == COMPARISON:
         _compare(model, options["snn"], data, options)
     elif mode == "precision_curve":
-        precision_command(model, data, options)
+        asked = context.get_parameter_source("neuron") is ParameterSource.COMMANDLINE
+        precision_command(model, data, options["neuron"] if asked else None, options)
     else:
         study_command(mode, model, data, options)
 
@@ -190,7 +191,8 @@ def _compare_spike_times(
             progress=progress.phase("evaluating", samples.count),
         )
     if options["as_json"]:
-        print_json(result.summary() | {"time_precision": [asdict(x) for x in layers]})
+        measured = {"time_precision": [x.summary() for x in layers]}
+        print_json(result.summary() | (measured if options["per_layer"] else {}))
         return
     if options["per_layer"]:
         click.echo(spike_time_layers(result) + "\n")

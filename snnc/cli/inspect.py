@@ -28,7 +28,8 @@ from snnc.report import graph_dot, graph_summary, layer_rows, table
 @click.option(
     "--layers",
     is_flag=True,
-    help="One row a layer: shape, neuron, steps, spikes per neuron, share of energy.",
+    help="One row a layer: shape, neuron, steps, spikes per neuron, share of energy; of ttfs "
+    "neurons shape, window, ticks, range.",
 )
 @json_option
 def inspect_command(file: Path, form: str, layers: bool, as_json: bool) -> None:

@@ -66,7 +66,8 @@ def run_command(file: Path, data: Path, out: Path, spikes: Path | None, as_json:
     if as_json:
         document: dict[str, Any] = {"samples": samples.count, "outputs": shapes, "output": str(out)}
         if spikes is not None:
-            document |= {"spikes": str(spikes), "layers": [asdict(layer) for layer in layers]}
+            recorded = [asdict(layer) | {"name": layer.key} for layer in layers]
+            document |= {"spikes": str(spikes), "layers": recorded}
         print_json(document)
         return
     rows = [(name, str(shape)) for name, shape in shapes.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from snnc.cli.options import samples_from
 from snnc.cli.output import Progress, print_json
 from snnc.files import require_writable
 from snnc.frontend import external_files
-from snnc.ir.neuron import make_neuron, parse_neuron
+from snnc.ir.neuron import parse_neuron
 from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot, require_format
 from snnc.precision import LayerPrecision, PrecisionCurve, advised, precision_curve
-from snnc.report import percent, short, table
-from snnc.spike_time_compiler import time_precisions
+from snnc.report import bare, percent, short, table
+from snnc.spike_time_compiler import RANDOM_RANGES, time_precisions
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spike_time_report import SpikeTimeReport
 from snnc.spiking_network import SpikeTimeNetwork
@@ -33,6 +33,9 @@ _COUNTING = (
 """Options of compile that only neurons that count spikes know."""
 
 _TIMING = ("precision", "emission", "products")
+
+_PARAMETERS = {"emission": "rule", "products": "products"}
+"""Parameters of the neuron that have an option of their own."""
 
 
 def spike_timing(context: click.Context, text: str) -> tuple[TTFS, dict[str, int]] | None:
@@ -49,15 +52,28 @@ def spike_timing(context: click.Context, text: str) -> tuple[TTFS, dict[str, int
         return None
     if unfit := [given[name] for name in _COUNTING if name in given]:
         raise click.UsageError(
-            f"{unfit[0]} is of neurons that count spikes, which ttfs does not", context
+            f"{unfit[0]} goes with neurons that count spikes, not with ttfs", context
         )
+    precision = context.params["precision"]
+    if "p" in _set_in(text) and any("=" not in p for p in precision):
+        raise click.UsageError("--time-precision and p in --neuron: pass one", context)
+    return time_precisions(precision, _asked_for(text, context.params))
+
+
+def _set_in(text: str) -> set[str]:
+    """The parameters that --neuron sets."""
+    return {setting.partition("=")[0] for setting in text.split(":")[1:]}
+
+
+def _asked_for(text: str, options: Mapping[str, Any]) -> TTFS:
+    """The neuron that --neuron and the options of its parameters describe; each says it once."""
     neuron = parse_neuron(text)
     assert isinstance(neuron, TTFS)
-    asked = {"rule": context.params["emission"], "products": context.params["products"]}
-    parameters = neuron.parameters | {key: value for key, value in asked.items() if value}
-    neuron = make_neuron(TTFS.name, **parameters)
-    assert isinstance(neuron, TTFS)
-    return time_precisions(context.params["precision"], neuron)
+    asked = {key: options[name] for name, key in _PARAMETERS.items() if options[name]}
+    for name, key in _PARAMETERS.items():
+        if key in asked and key in _set_in(text):
+            raise click.UsageError(f"--{name} and {key} in --neuron: pass one")
+    return replace(neuron, **asked)
 
 
 def show_spike_times(
@@ -84,7 +100,7 @@ def show_spike_times(
         ("layers", f"{report.layers}, and {report.relays} of relays, in {report.windows} windows"),
         ("agreement", _agreement(report)),
         ("ranges", f"{ranges}, {report.calibration_samples} calibration samples"),
-        *coverage_rows(report.coverage),
+        *coverage_rows(report.coverage, spike_times=True),
         *verified_rows(verify),
         ("written", str(out)),
     ]
@@ -108,6 +124,7 @@ def spike_time_table(result: SpikeTimeEvaluation) -> str:
         (f"same argmax of '{result.output}'", "", percent(result.agreement)),
         ("mean cosine to the ANN", "", f"{result.cosine:.4f}"),
         ("energy by Table 3 (eq. 28)", "100 %", percent(energy["ratio_table3"])),
+        ("  its products event by event", "100 %", percent(energy["ratio_consistent"])),
         ("  every synaptic event if all fire", "100 %", percent(energy["ratio_operations"])),
         ("  synaptic events that occurred", "100 %", percent(energy["ratio_events"])),
         ("neurons a sample", "", energy["neurons"]),
@@ -124,7 +141,7 @@ def spike_time_layers(result: SpikeTimeEvaluation) -> str:
     rows = [
         (
             short(x.name),
-            x.op_type,
+            bare(x.op_type),
             x.window,
             x.neurons,
             x.spikes,
@@ -137,15 +154,20 @@ def spike_time_layers(result: SpikeTimeEvaluation) -> str:
     return table(head, rows)
 
 
-def precision_command(model: Path, data: Path, options: dict[str, Any]) -> None:
-    """Calibrates MODEL and shows it at several time precisions: table or JSON, and a picture."""
+def precision_command(
+    model: Path, data: Path, neuron: str | None, options: Mapping[str, Any]
+) -> None:
+    """Calibrates MODEL and shows it at several time precisions: table or JSON, and a picture.
+
+    neuron: as the user gave it, None for the default.
+    """
     picture: Path | None = options["plot"]
     calibration, statistics = options["calibration"], options["statistics"]
     if picture is not None:
         require_format(picture)
         seen = Path(calibration or statistics)
         require_writable(picture, model, data, seen, *external_files(model))
-    neurons = _curve_neurons(options)
+    neurons = _curve_neurons(neuron, options)
     for p in options["precision_curve"]:
         replace(neurons[0], p=p)  # refuses early
     with Progress() as progress:
@@ -166,6 +188,8 @@ def precision_command(model: Path, data: Path, options: dict[str, Any]) -> None:
             output=options["output"],
             progress=progress.phase("evaluating", None),
         )
+    if network.calibration.random:
+        click.echo(f"warning: {RANDOM_RANGES}", err=True)
     if picture is not None:
         plot(curve, picture)
     if options["as_json"]:
@@ -176,17 +200,17 @@ def precision_command(model: Path, data: Path, options: dict[str, Any]) -> None:
         click.echo(f"\nwritten to {picture}")
 
 
-def _curve_neurons(options: dict[str, Any]) -> list[TTFS]:
+def _curve_neurons(given: str | None, options: Mapping[str, Any]) -> list[TTFS]:
     """One neuron for each line of a curve: both ways to emit, unless one is asked for."""
-    text = options["neuron"]
-    neuron = TTFS() if text == "sfn" else parse_neuron(text)
-    if not isinstance(neuron, TTFS):
-        raise click.UsageError(f"--precision-curve is of ttfs neurons, not of {neuron.name}")
-    if options["products"]:
-        neuron = replace(neuron, products=options["products"])
-    if options["emission"]:
-        return [replace(neuron, rule=options["emission"])]
-    return [neuron] if text not in ("sfn", "ttfs") else [neuron, replace(neuron, rule="nearest")]
+    text = given or TTFS.name
+    if not isinstance(parse_neuron(text), TTFS):
+        raise click.UsageError(f"--precision-curve goes with --neuron ttfs, not with {text}")
+    if "p" in _set_in(text):
+        raise click.UsageError("--precision-curve goes over p: leave it out of --neuron")
+    neuron = _asked_for(text, options)
+    if options["emission"] or "rule" in _set_in(text):
+        return [neuron]
+    return [neuron, replace(neuron, rule="nearest")]
 
 
 def _curve_table(curve: PrecisionCurve) -> str:
@@ -202,7 +226,7 @@ def _curve_table(curve: PrecisionCurve) -> str:
 def layer_precision_table(layers: Sequence[LayerPrecision]) -> str:
     """The layers whose ticks cost most, and which to give more."""
     ordered = sorted(layers, key=lambda x: -x.error)
-    rows = [(short(x.name), x.op_type, x.window, x.ticks, percent(x.error)) for x in ordered]
+    rows = [(short(x.name), bare(x.op_type), x.window, x.ticks, percent(x.error)) for x in ordered]
     head = ["layer", "op", "window", "ticks", "error of its ticks alone"]
     lines = [table(head, rows)]
     lines += [

@@ -42,6 +42,9 @@ MULTIPLIED = frozenset(
 )
 """Operations that multiply two values of spike times."""
 
+WINDOWED = MULTIPLIED | {SPIKE_TIME, GATED_SPIKE_TIME, RELAY}
+"""Operations whose neurons fire in the window of their attribute `window`."""
+
 FIRST_SPIKE = frozenset({"MaxPool", "GlobalMaxPool", "ReduceMax"})
 """Operations that the earliest of several spikes performs, where all have one range."""
 

@@ -36,7 +36,7 @@ class TTFS(NeuronModel):
 
     def __post_init__(self) -> None:
         self._check_choices()
-        if not isinstance(self.p, int) or not 1 <= self.p <= MOST_TICKS:
+        if type(self.p) is not int or not 1 <= self.p <= MOST_TICKS:
             raise CompileError(
                 f"time precision p = {self.p!r} is out of range",
                 help=f"choose a whole number of ticks from 1 to {MOST_TICKS}",

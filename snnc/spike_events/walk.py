@@ -17,7 +17,7 @@ from snnc.ir.ops import (
     activations,
     multiplied,
 )
-from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, fires
+from snnc.ir.spike_times import FIRST_SPIKE, MULTIPLIED, RELAY, WINDOWED, fires
 from snnc.spike_events.products import product_events, takes_logarithms
 from snnc.spike_events.writer import EventWriter
 
@@ -267,5 +267,5 @@ def windows(graph: Graph) -> int:
 
 def _windows(graph: Graph) -> Iterable[int]:
     for node in graph.nodes:
-        if isinstance(node, Op) and (fires(node) or node.op_type in MULTIPLIED | {RELAY}):
+        if isinstance(node, Op) and node.op_type in WINDOWED:
             yield node.integer("window", 0)
