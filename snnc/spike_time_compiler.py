@@ -91,11 +91,11 @@ def compile_spike_times(
     spiking = run_passes(prepared.sited, passes, watch.graph)
     sample = next(seen.reservoir.batches(1), None)
     warnings = [RANDOM_RANGES] if seen.random else []
-    measure, agreement, count = measure_of(prepared.sited, output), None, 0
+    measure, agreement, count = measure_of(prepared.normal, output), None, 0
     if seen.reservoir.seen:
         kept = seen.reservoir.samples(MEASURED)
         size = batch_size(spiking, (output,), held_between(spiking))
-        reference = Reference(prepared.ann, prepared.sited, kept, output, size)
+        reference = Reference(prepared.ann, prepared.normal, kept, output, size)
         measure, count = reference.measure, reference.samples
         agreement = reference.agreement(Session(spiking).run)
         if agreement < ENOUGH:

@@ -57,6 +57,7 @@ def test_compile_says_what_it_made(inside: Path) -> None:
         "neuron          ttfs (rule=causal, products=logexp)\n"
         "time precision  256 ticks a window, Relu1: 4096\n"
         "layers          7, and 1 of relays, in 7 windows\n"
+        "agreement       argmax 1.0000 on 128 samples of calibration\n"
         "ranges          extremes with a margin of 2 %, 300 calibration samples\n"
         "spiking         100.00 % of all MACs\n"
         "analog          none\n"
@@ -77,6 +78,7 @@ def test_compile_as_json(inside: Path) -> None:
         "relay_layers": 0,
         "windows": 5,
         "percentile": 1.0,
+        "agreement": report["agreement"],
         "calibration_samples": 300,
         "host": [],
         "spiking_fraction": 1.0,
@@ -89,6 +91,9 @@ def test_compile_as_json(inside: Path) -> None:
         "verified": False,
         "output": "out.onnx",
     }
+    agreement = report["agreement"]
+    assert agreement.pop("reached") > 0.98
+    assert agreement == {"measure": "argmax", "output": "probabilities", "samples": 128}
     checked = document(call("check", "mlp.onnx", "--neuron", "ttfs", "--keep", "Relu2", "--json"))
     shared = checked.keys() & report.keys()
     assert {"spiking_fraction", "analog", "uncounted_macs"} <= shared
@@ -137,7 +142,7 @@ def test_statistics_in_place_of_samples(inside: Path) -> None:
     other = call("compile", "mlp.onnx", "--statistics", "s.npz", "-o", "counts.onnx")
     assert other.exit_code == 1
     assert "are of other sites than 'mlp.onnx'" in other.stderr
-    assert "a neuron of its kind (ttfs has sites of its own)" in other.stderr
+    assert "and --neuron ttfs, as in calibration" in other.stderr
     assert not Path("counts.onnx").exists()
 
 
@@ -447,7 +452,7 @@ ELSEWHERE = "goes with neurons that count spikes, not with ttfs"
 COUNTING = (
     *("--lambda 0.5", "--fidelity 0.9", "--m 4", "--rule eq11", "--levels dense"),
     *("--polarity shared", "--threshold-rule kim2020", "--synapses int8"),
-    *("--timesteps 2", "--encode-input", "--output probabilities"),
+    *("--timesteps 2", "--encode-input"),
 )
 TIMING = ("--time-precision 64", "--emission nearest", "--products ideal")
 
