@@ -15,8 +15,9 @@ from snnc.ir.spike_times import GATED_SPIKE_TIME, RELAY, SPIKE_TIME, TOLERANCE, 
 from snnc.membrane import Run, decoded, simulate
 from snnc.neurons.ttfs import TTFS
 from snnc.runtime import Session
-from snnc.spike_time_compiler import compile_spike_times
 from tests.conftest import calibration_path, held_out_path, model_path
+from tests.spike_time_models import sited
+from tests.spike_time_models import spiking as spiking_of
 
 P = 64
 Ends = tuple[float, float]
@@ -85,8 +86,9 @@ EXAMPLES = {"digits_mlp": 20, "digits_cnn": 10, "digits_vit": 5, "digits_encoder
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_whole_networks(name: str, products: Products) -> None:
     neuron = TTFS(p=256, products=products)
-    source = model_path(name)
-    spiking = compile_spike_times(source, neuron=neuron, calibration=calibration_path(name)).graph
+    with np.load(calibration_path(name)) as data:
+        seen = {v: data[v][:100] for v in data.files if v != "labels"}
+    spiking = spiking_of(sited(model_path(name)), seen, neuron)
     with np.load(held_out_path(name)) as data:
         feeds = {v: data[v][: EXAMPLES[name]] for v in spiking.inputs}
     run = assert_agree(spiking, feeds, active=0.4)
