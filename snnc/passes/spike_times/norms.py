@@ -22,7 +22,8 @@ def layer_norm(walk: Walk, op: Op) -> bool:
     if axis >= 0 and shape is None:
         return False
     axes = range(axis if axis < 0 else axis - len(shape or ()), 0)
-    _scale(walk, op, _normalised(walk, op, value, axes), op.inputs[1:])
+    factors = [walk.used(v) for v in op.inputs[1:] if v]
+    _scale(walk, op, _normalised(walk, op, value, axes), factors)
     return True
 
 
@@ -34,7 +35,8 @@ def instance_norm(walk: Walk, op: Op) -> bool:
         return False
     spread = [-1] + [1] * (len(shape) - 2)
     factors = [
-        walk.constant(f"{v}.channels", walk.consts[v].reshape(spread)) for v in op.inputs[1:]
+        Value(walk.constant(f"{v}.channels", walk.consts[v].reshape(spread)), Form.HOST)
+        for v in op.inputs[1:]
     ]
     _scale(walk, op, _normalised(walk, op, value, range(2 - len(shape), 0)), factors)
     return True
@@ -61,15 +63,18 @@ def _normalised(walk: Walk, op: Op, value: Value, axes: Sequence[int]) -> str:
     return walk.add("Mul", [centre, inverse], loc, full)
 
 
-def _scale(walk: Walk, op: Op, value: str, factors: Sequence[str]) -> None:
-    """gamma x + beta as the result of `op`; either may be absent."""
+def _scale(walk: Walk, op: Op, value: str, factors: Sequence[Value]) -> None:
+    """gamma x + beta as the result of `op`; beta may be absent, and both activations."""
     kind = walk.types[op.outputs[0]]
-    scale, *shift = (v for v in factors)
-    if shift and shift[0]:
-        value = walk.add("Mul", [value, scale], op.loc, kind)
-        walk.keep(Op(op.outputs, (), op.loc, "Add"), [value, shift[0]], Form.POTENTIAL)
-    else:
-        walk.keep(Op(op.outputs, (), op.loc, "Mul"), [value, scale], Form.POTENTIAL)
+    scale, *shift = factors
+    if not scale.is_host:
+        scale, value = walk.timed(scale), walk.timed(Value(value, Form.POTENTIAL)).name
+    if not shift:
+        walk.keep(Op(op.outputs, (), op.loc, "Mul"), [value, scale.name], Form.POTENTIAL)
+        return
+    value = walk.add("Mul", [value, scale.name], op.loc, kind)
+    ready = [value, walk.synaptic(shift[0]).name]
+    walk.keep(Op(op.outputs, (), op.loc, "Add"), ready, Form.POTENTIAL)
 
 
 def norm_over(power: str) -> Rule:
