@@ -228,3 +228,22 @@ def test_a_large_addend_is_no_mask() -> None:
         wanted, placed = (Session(graph).run(X)["y"] for graph in (prepared.ann, prepared.sited))
         np.testing.assert_allclose(placed, wanted, rtol=1e-3, atol=1e-6)
         assert not [site for site in prepared.sited.sites if len(site.inputs) > 1]
+
+
+# --- functions that neurons perform --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Mul (x, x) s = ReduceSum (a, last) y = Log (s)",
+        "a = Mul (x, x) s = ReduceSum (a, last) d = Sqrt (s) l = Log (d) y = Mul (l, two)",
+        "a = Mul (x, x) y = ReduceLogSum (a, last)",
+    ],
+)
+def test_neurons_tell_small_sums_apart_by_their_logarithm(body: str) -> None:
+    """Ticks of the sum itself, 2e-4, would tell few of the small ones apart."""
+    feeds = {"x": X["x"] * np.logspace(-2.3, 0, 60, dtype=np.float32)[:, None]}
+    prepared = network(body, "float[N,1] y")
+    assert_converts(prepared, feeds, 0.06)
+    assert_simulates(prepared, feeds)
