@@ -35,7 +35,7 @@ def spike_time_coverage(
 def _entry(op: Op, fate: Fate) -> Entry:
     name = op.loc.names[0]
     if fate == "host":
-        return Entry(name, op.op_type, fate, "computed from integer inputs before encoding")
+        return Entry(name, op.op_type, fate, "computed from integers and masks before encoding")
     if fate != "analog":
         return Entry(name, op.op_type, fate)
     known = op.op_type in RULES

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
-from snnc.ir.node import Op
+from snnc.ir.node import Op, Type
 from snnc.ir.ops import POINTWISE
 from snnc.passes.spike_times.forms import Form, Value
-from snnc.passes.spike_times.masks import masked_sum
 from snnc.passes.spike_times.walk import Walk
 
 Rule = Callable[[Walk, Op], bool]
@@ -25,12 +25,21 @@ FUNCTIONS = POINTWISE - JUMPING - {"Relu", "Clip", "Identity", "Cast", "Neg"} | 
 """Functions of one number that have a derivative but for kinks."""
 
 
+FIRED = frozenset({"Log", "Sqrt"})
+"""Increasing functions that neurons perform on their potential as they fire (spec 4.3): ticks of
+their window tell small numbers apart that ticks of the potential itself would not."""
+
+
 def function(walk: Walk, op: Op) -> bool:
-    """A function of the spikes of one layer, entry by entry (the others are known to the host)."""
+    """A function of the spikes of one layer, entry by entry (the others are known to the host): of
+    the first input, or the exponent."""
     values = [walk.used(v) for v in op.inputs]
     active = [v for v in values if not v.is_host]
-    if len(active) != 1 or values[0].is_host:
+    if len(active) != 1 or (values[0].is_host and op.op_type != "Pow"):
         return False
+    if op.op_type in FIRED and active[0].form is Form.POTENTIAL:
+        walk.keep(op, [active[0].name], Form.CLIPPED)
+        return True
     return _on_synapse(walk, op, values)
 
 
@@ -94,7 +103,7 @@ def total(walk: Walk, op: Op) -> bool:
     values = [walk.used(v) for v in op.inputs]
     active = [v for v in values if not v.is_host]
     if len(active) == 1:
-        return masked_sum(walk, op, values) or _scaled(walk, op, values)
+        return _scaled(walk, op, values)
     if _same_spikes(walk, op, values):
         return _on_synapse(walk, op, values)
     ready = [v if v.form is Form.POTENTIAL else walk.synaptic(v) for v in values]
@@ -145,11 +154,13 @@ def extremum(walk: Walk, op: Op) -> bool:
     values = [walk.used(v) for v in op.inputs]
     if sum(not v.is_host for v in values) == 1 or _same_spikes(walk, op, values):
         return _on_synapse(walk, op, values)
-    kind = walk.types[op.outputs[0]]
+    values.sort(key=lambda v: v.is_host)
+    result = walk.types[op.outputs[0]]
 
     def larger(a: Value, b: Value) -> Value:
         a, b = walk.synaptic(a), walk.synaptic(b)
         first, second = (b, a) if op.op_type == "Max" else (a, b)
+        kind = _broadcast(walk, result, a, b)
         name = walk.add("Sub", [first.name, second.name], op.loc, kind)
         gap = walk.timed(Value(name, Form.POTENTIAL))
         excess = walk.add("Relu", [gap.name], op.loc, kind)
@@ -158,6 +169,15 @@ def extremum(walk: Walk, op: Op) -> bool:
 
     walk.alias(op, reduce(larger, values))
     return True
+
+
+def _broadcast(walk: Walk, result: Type, *values: Value) -> Type:
+    """The type of an operation on some of the values whose types give `result` together."""
+    shapes = [walk.type_of(v).shape for v in values]
+    fixed = [s for s in shapes if s is not None and all(isinstance(d, int) for d in s)]
+    if len(fixed) == len(shapes):
+        return replace(result, shape=np.broadcast_shapes(*fixed))  # type: ignore[arg-type]
+    return result if result.shape in shapes else replace(result, shape=None)
 
 
 RULES: dict[str, Rule] = {

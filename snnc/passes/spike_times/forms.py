@@ -11,8 +11,7 @@ class Form(enum.Enum):
     SOURCE: numbers from outside (float inputs, look-ups, analog operations): neurons encode them.
     TIME: spikes of neurons of one range. POINTWISE: what synapses make of single spikes, a function
     of each. POTENTIAL: sums of such, the membrane potential of neurons that are still to come.
-    CLIPPED: a potential between bounds that only neurons can apply. MASKED: a potential of neurons
-    of which some are silenced."""
+    CLIPPED: a potential between bounds, or a function of it, that only neurons can apply."""
 
     HOST = enum.auto()
     SOURCE = enum.auto()
@@ -20,18 +19,19 @@ class Form(enum.Enum):
     POINTWISE = enum.auto()
     POTENTIAL = enum.auto()
     CLIPPED = enum.auto()
-    MASKED = enum.auto()
 
 
 @dataclass(frozen=True)
 class Value:
     """A value of the new graph. name: there; origin: two POINTWISE or TIME values of one origin are
-    functions of the same spikes, entry by entry; gate: of a MASKED one, false where silent."""
+    functions of the same spikes, entry by entry; gate: bool, false where a mask silences the
+    neurons; filled: what the network has there instead."""
 
     name: str
     form: Form
     origin: str = ""
     gate: str = ""
+    filled: str = ""
 
     @property
     def is_host(self) -> bool:

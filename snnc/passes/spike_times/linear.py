@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from snnc.ir.node import Op, real
 from snnc.ir.ops import SHAPE_ONLY, activations
 from snnc.passes.spike_times.forms import Form, Value
-from snnc.passes.spike_times.masks import masked_choice
-from snnc.passes.spike_times.walk import BOOL, Walk
+from snnc.passes.spike_times.walk import Walk
 
 Rule = Callable[[Walk, Op], bool]
 
@@ -50,30 +50,42 @@ def averaged(walk: Walk, op: Op) -> bool:
 
 
 def earliest(walk: Walk, op: Op) -> bool:
-    """Largest of several numbers: the first spike of neurons that have one range."""
+    """Largest of several numbers: the first spike of neurons that have one range (masked ones are
+    silent, so that they are never the largest)."""
     if op.integer("select_last_index", 0) or len([v for v in op.outputs if v]) != 1:
         return False
-    spikes = walk.timed(walk.used(op.inputs[0]))
+    spikes = walk.timed(walk.scores(op.inputs[0]))
     walk.keep(op, [spikes.name, *op.inputs[1:]], Form.TIME)
     return True
 
 
 def latest(walk: Walk, op: Op) -> bool:
     """ReduceMin: the first spike of neurons for the opposite numbers."""
-    spikes = walk.timed(walk.used(op.inputs[0]))
-    opposite = walk.add("Neg", [spikes.name], op.loc, walk.type_of(spikes))
-    fired = walk.timed(Value(opposite, Form.POINTWISE))
-    kind = walk.types[op.outputs[0]]
+    fired, kind = _opposite(walk, op), walk.types[op.outputs[0]]
     largest = walk.add("ReduceMax", [fired.name, *op.inputs[1:]], op.loc, kind, op.attrs)
     walk.keep(Op(op.outputs, (), op.loc, "Neg"), [largest], Form.POINTWISE)
     return True
+
+
+def last(walk: Walk, op: Op) -> bool:
+    """ArgMin: which of the neurons for the opposite numbers fires first."""
+    if op.integer("select_last_index", 0):
+        return False
+    walk.keep(replace(op, op_type="ArgMax"), [_opposite(walk, op).name], Form.HOST)
+    return True
+
+
+def _opposite(walk: Walk, op: Op) -> Value:
+    spikes = walk.timed(walk.used(op.inputs[0]))
+    opposite = walk.add("Neg", [spikes.name], op.loc, walk.type_of(spikes))
+    return walk.timed(Value(opposite, Form.POINTWISE))
 
 
 def readout(walk: Walk, op: Op) -> bool:
     """ArgMax: which neuron fires first; the lowest of those that fire together."""
     if op.integer("select_last_index", 0):
         return False
-    walk.keep(op, [walk.timed(walk.used(op.inputs[0])).name, *op.inputs[1:]], Form.HOST)
+    walk.keep(op, [walk.timed(walk.scores(op.inputs[0])).name, *op.inputs[1:]], Form.HOST)
     return True
 
 
@@ -81,7 +93,7 @@ def ranking(walk: Walk, op: Op) -> bool:
     """TopK: the first spikes and the neurons that they come from."""
     if not op.integer("largest", 1):
         return False
-    spikes = walk.timed(walk.used(op.inputs[0]))
+    spikes = walk.timed(walk.scores(op.inputs[0]))
     walk.keep(op, [spikes.name, *op.inputs[1:]], Form.TIME)
     walk.values[op.outputs[1]] = Value(op.outputs[1], Form.HOST)
     return True
@@ -92,23 +104,7 @@ def moved(walk: Walk, op: Op) -> bool:
     value, *others = (walk.used(v) if v else Value("", Form.HOST) for v in op.inputs)
     if value.is_host or not all(v.is_host for v in others):
         return False
-    inputs = [value.name, *(v.name for v in others)]
-    if value.form is Form.MASKED:
-        return _moved_mask(walk, op, value, inputs)
-    walk.keep(op, inputs, value.form)
-    return True
-
-
-def _moved_mask(walk: Walk, op: Op, value: Value, inputs: list[str]) -> bool:
-    """The gate moves along, in the full shape of what it silences."""
-    if len(op.outputs) != 1:
-        return False
-    shape = walk.add("Shape", [value.name], op.loc, _INT64)
-    gate = walk.add("Expand", [value.gate, shape], op.loc, BOOL)
-    kind = walk.types[op.outputs[0]]
-    gate = walk.add(op.op_type, [gate, *inputs[1:]], op.loc, BOOL, op.attrs)
-    name = walk.add(op.op_type, inputs, op.loc, kind, op.attrs)
-    walk.alias(op, Value(name, Form.MASKED, gate=gate))
+    walk.keep(op, [value.name, *(v.name for v in others)], value.form)
     return True
 
 
@@ -117,37 +113,46 @@ def joined(walk: Walk, op: Op) -> bool:
     values = [walk.used(v) if v else Value("", Form.HOST) for v in op.inputs]
     if any(not v.is_host and not walk.type_of(v).is_float for v in values):
         return False
-    settled = walk.consts.get(values[0].name) if op.op_type == "Where" else None
-    if settled is not None and settled.size == 1 and not settled.shape:
-        walk.alias(op, values[1] if settled else values[2])
-        return True
-    if op.op_type == "Where" and masked_choice(walk, op):
+    reduction = op.attrs.get("reduction", "none")
+    if reduction not in ("none", "add"):
+        return False
+    if op.op_type == "Where" and _never(walk, op):
+        walk.alias(op, values[2])
         return True
     forms = {v.form for v in values} - {Form.HOST}
     if forms == {Form.SOURCE}:
         walk.keep(op, [v.name for v in values], Form.SOURCE)
         return True
     ready = [v if v.form is Form.POTENTIAL else walk.synaptic(v) for v in values]
-    form = Form.POTENTIAL if Form.POTENTIAL in forms else Form.POINTWISE
-    walk.keep(op, [v.name for v in ready], form)
+    sums = Form.POTENTIAL in forms or reduction == "add"
+    walk.keep(op, [v.name for v in ready], Form.POTENTIAL if sums else Form.POINTWISE)
     return True
 
 
 def never_nan(walk: Walk, op: Op) -> bool:
     """IsNaN of what neurons compute: spikes always stand for numbers."""
-    if walk.value(op.inputs[0]).form is Form.SOURCE:
+    value = walk.value(op.inputs[0])
+    if value.form is Form.SOURCE:
         return False
     no = walk.constant(f"{op.loc.names[0]}.no", np.array(False))
-    walk.alias(op, Value(no, Form.HOST))
+    shape = walk.add("Shape", [value.name], op.loc, real("int64", (None,)))
+    walk.keep(Op(op.outputs, (), op.loc, "Expand"), [no, shape], Form.HOST)
     return True
+
+
+def _never(walk: Walk, op: Op) -> bool:
+    """Whether a Where asks for NaN among what neurons compute, and gives those numbers else."""
+    asked = walk.graph.op(op.inputs[0], "IsNaN")
+    if asked is None or walk.value(asked.inputs[0]).form is Form.SOURCE:
+        return False
+    shape = walk.types[op.outputs[0]].shape
+    return shape is not None and shape == walk.type_of(walk.value(op.inputs[2])).shape
 
 
 def retyped(walk: Walk, op: Op) -> bool:
     """Cast between formats of real numbers; to integers it is analog."""
     return walk.types[op.outputs[0]].is_float and moved(walk, op)
 
-
-_INT64 = real("int64", (None,))
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"), weighted),
@@ -161,6 +166,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Cast", "CastLike"), retyped),
     "ReduceMin": latest,
     "ArgMax": readout,
+    "ArgMin": last,
     "TopK": ranking,
     "IsNaN": never_nan,
 }

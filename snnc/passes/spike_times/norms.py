@@ -22,7 +22,8 @@ def layer_norm(walk: Walk, op: Op) -> bool:
     if axis >= 0 and shape is None:
         return False
     axes = range(axis if axis < 0 else axis - len(shape or ()), 0)
-    _scale(walk, op, _normalised(walk, op, value, axes), op.inputs[1:])
+    factors = [walk.used(v) for v in op.inputs[1:] if v]
+    _scale(walk, op, _normalised(walk, op, value, axes), factors)
     return True
 
 
@@ -34,7 +35,8 @@ def instance_norm(walk: Walk, op: Op) -> bool:
         return False
     spread = [-1] + [1] * (len(shape) - 2)
     factors = [
-        walk.constant(f"{v}.channels", walk.consts[v].reshape(spread)) for v in op.inputs[1:]
+        Value(walk.constant(f"{v}.channels", walk.consts[v].reshape(spread)), Form.HOST)
+        for v in op.inputs[1:]
     ]
     _scale(walk, op, _normalised(walk, op, value, range(2 - len(shape), 0)), factors)
     return True
@@ -61,19 +63,22 @@ def _normalised(walk: Walk, op: Op, value: Value, axes: Sequence[int]) -> str:
     return walk.add("Mul", [centre, inverse], loc, full)
 
 
-def _scale(walk: Walk, op: Op, value: str, factors: Sequence[str]) -> None:
-    """gamma x + beta as the result of `op`; either may be absent."""
+def _scale(walk: Walk, op: Op, value: str, factors: Sequence[Value]) -> None:
+    """gamma x + beta as the result of `op`; beta may be absent, and both activations."""
     kind = walk.types[op.outputs[0]]
-    scale, *shift = (v for v in factors)
-    if shift and shift[0]:
-        value = walk.add("Mul", [value, scale], op.loc, kind)
-        walk.keep(Op(op.outputs, (), op.loc, "Add"), [value, shift[0]], Form.POTENTIAL)
-    else:
-        walk.keep(Op(op.outputs, (), op.loc, "Mul"), [value, scale], Form.POTENTIAL)
+    scale, *shift = factors
+    if not scale.is_host:
+        scale, value = walk.timed(scale), walk.timed(Value(value, Form.POTENTIAL)).name
+    if not shift:
+        walk.keep(Op(op.outputs, (), op.loc, "Mul"), [value, scale.name], Form.POTENTIAL)
+        return
+    value = walk.add("Mul", [value, scale.name], op.loc, kind)
+    ready = [value, walk.synaptic(shift[0]).name]
+    walk.keep(Op(op.outputs, (), op.loc, "Add"), ready, Form.POTENTIAL)
 
 
 def norm_over(power: str) -> Rule:
-    """ReduceL1, ReduceL2, ReduceSumSquare: sums of a function of each entry."""
+    """ReduceL1, ReduceL2, ReduceSumSquare: sums of a function of each entry, and its root."""
 
     def rule(walk: Walk, op: Op) -> bool:
         value = walk.synaptic(walk.used(op.inputs[0]))
@@ -85,11 +90,19 @@ def norm_over(power: str) -> Rule:
             walk.keep(total, total.inputs, Form.POTENTIAL)
             return True
         name = walk.add("ReduceSum", total.inputs, op.loc, narrow, op.attrs)
-        fired = walk.timed(Value(name, Form.POTENTIAL))
-        walk.keep(Op(op.outputs, (), op.loc, "Sqrt"), [fired.name], Form.POINTWISE, fired.origin)
+        walk.keep(Op(op.outputs, (), op.loc, "Sqrt"), [name], Form.CLIPPED)
         return True
 
     return rule
+
+
+def log_sum(walk: Walk, op: Op) -> bool:
+    """ReduceLogSum: neurons take the logarithm of what their membranes summed up."""
+    value = walk.synaptic(walk.used(op.inputs[0]))
+    kind = walk.types[op.outputs[0]]
+    name = walk.add("ReduceSum", [value.name, *op.inputs[1:]], op.loc, kind, op.attrs)
+    walk.keep(Op(op.outputs, (), op.loc, "Log"), [name], Form.CLIPPED)
+    return True
 
 
 RULES: dict[str, Rule] = {
@@ -98,4 +111,5 @@ RULES: dict[str, Rule] = {
     "ReduceL1": norm_over("Abs"),
     "ReduceL2": norm_over("Mul"),
     "ReduceSumSquare": norm_over("Mul"),
+    "ReduceLogSum": log_sum,
 }

@@ -12,19 +12,13 @@ from snnc.ir.node import Loc, Neuron, Node, Op, Site
 from snnc.ir.ops import LAYOUT, SHAPE_READING
 from snnc.passes.kept import is_kept, require_matches
 from snnc.passes.place_sites import check_constants
-from snnc.passes.spike_times import entrywise, linear, norms, softmax
+from snnc.passes.spike_times import entrywise, linear, masks, norms, softmax
 from snnc.passes.spike_times.forms import Form, Value
+from snnc.passes.spike_times.mask_inputs import ARITHMETIC, mask_inputs
 from snnc.passes.spike_times.walk import Walk
 
 RULES = {**entrywise.RULES, **linear.RULES, **softmax.RULES, **norms.RULES}
 """How each type of operation becomes layers; any other stays analog."""
-
-HOST_ARITHMETIC = LAYOUT | {
-    *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Clip", "Pow", "Sqrt", "Reciprocal"),
-    *("ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "CumSum"),
-}
-"""Operations on numbers made of integer inputs (masks, lengths) that the host computes; any other
-one on such numbers reads spikes for them."""
 
 LOOK_UP = frozenset({"Gather", "GatherND", "GatherElements"})
 
@@ -55,10 +49,11 @@ class PlaceSpikeTimes:
 
 def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become]]:
     """The graph with its sites, and what each operation became, by its first result."""
-    walk, fates = Walk(graph), dict[str, Become]()
+    walk, fates = Walk(graph, mask_inputs(graph)), dict[str, Become]()
     data = Flow(graph).data
     for name in graph.inputs:
-        form = Form.SOURCE if graph.types[name].is_float else Form.HOST
+        real = graph.types[name].is_float and name not in walk.mask_inputs
+        form = Form.SOURCE if real else Form.HOST
         walk.values[name] = Value(name, form)
     for node in graph.nodes:
         if not isinstance(node, Op):
@@ -74,14 +69,13 @@ def _convert(walk: Walk, op: Op, keep: tuple[str, ...], data: frozenset[str]) ->
     if op.op_type in SHAPE_READING:
         walk.keep(op, [v.name for v in inputs], Form.HOST)
         return "layout"
-    if all(v.is_host for v in inputs) and (op.op_type in HOST_ARITHMETIC or not real_results):
+    if all(v.is_host for v in inputs) and (op.op_type in ARITHMETIC or not real_results):
         return _on_host(walk, op, data)
     if all(v.is_host for v in inputs) and not any(v in data for v in op.outputs):
         return _on_host(walk, op, data)
-    rule = RULES.get(op.op_type)
-    if rule is not None and not is_kept(op, keep) and rule(walk, op):
-        moved = op.op_type in LAYOUT
-        return "layout" if moved else "spiking"
+    rules = [] if is_kept(op, keep) else [masks.RULES.get(op.op_type), RULES.get(op.op_type)]
+    if any(rule is not None and rule(walk, op) for rule in rules):
+        return "layout" if op.op_type in LAYOUT else "spiking"
     return _stays_analog(walk, op)
 
 
@@ -109,18 +103,24 @@ def _stays_analog(walk: Walk, op: Op) -> Become:
 
 def _with_outputs(walk: Walk) -> Graph:
     """The new graph; neurons for each output take over its name."""
-    graph, renamed = walk.graph, dict[str, str]()
+    graph, renamed, copies = walk.graph, dict[str, str](), list[Node]()
+    taken = {*graph.inputs, *walk.consts}
     for name in graph.outputs:
-        value = walk.used(name) if name in walk.values else walk.value(name)
+        value = walk.scores(name)
         if value.form not in (Form.HOST, Form.SOURCE):
-            value = walk.timed(value)
-        if value.name in renamed or value.name in graph.inputs:
-            walk.nodes.append(
-                Op((renamed.setdefault(name, name),), (value.name,), Loc((name,)), "Identity")
-            )
-        elif value.name != name:
-            renamed |= {name: walk.fresh(f"{name}.potential", walk.types[name]), value.name: name}
-    nodes = tuple(_renamed(node, renamed) for node in walk.nodes)
+            value = walk.settled(walk.timed(value))
+        if value.name == name and name not in renamed:
+            taken.add(name)
+            continue
+        if name in walk.types and name not in renamed:
+            renamed[name] = walk.fresh(f"{name}.potential", walk.types[name])
+        if value.name in taken:
+            copied = renamed.get(value.name, value.name)
+            copies.append(Op((name,), (copied,), Loc((name,)), "Identity"))
+        else:
+            renamed[value.name] = name
+            taken.add(value.name)
+    nodes = (*(_renamed(node, renamed) for node in walk.nodes), *copies)
     return replace(
         graph, nodes=nodes, types=walk.types, consts=walk.consts, stage=Stage.SITED
     ).pruned()

@@ -21,13 +21,15 @@ BOOL = real("bool", None)
 class Walk:
     """Goes over a graph once; rules ask what values are, and add nodes."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, mask_inputs: frozenset[str] = frozenset()) -> None:
+        """mask_inputs: float inputs, and what is made of them, that masks are made of."""
+        self.graph, self.mask_inputs = graph, mask_inputs
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.types: dict[str, Type] = dict(graph.types)
         self.consts: dict[str, Array] = dict(graph.consts)
         self._timed: dict[Value, Value] = {}
+        self._settled: dict[Value, Value] = {}
         self._sited: set[str] = set()
         self._names = set(graph.names)
         self._readers = {
@@ -41,10 +43,26 @@ class Walk:
         return self.values.get(name, Value(name, Form.HOST))
 
     def used(self, name: str) -> Value:
-        """The same for one of its readers: a potential that several read becomes spikes first."""
+        """The same for one of its readers, which knows nothing of masks."""
+        return self.settled(self.scores(name))
+
+    def scores(self, name: str) -> Value:
+        """The same for a reader that may get a masked value: a potential that several read becomes
+        spikes first."""
         value = self.value(name)
-        summed = value.form in (Form.POTENTIAL, Form.CLIPPED, Form.MASKED)
+        summed = value.form in (Form.POTENTIAL, Form.CLIPPED)
         return self.timed(value) if summed and self._readers.get(name, 0) > 1 else value
+
+    def settled(self, value: Value) -> Value:
+        """The value with the numbers that the network has where a mask silences neurons."""
+        if not value.gate:
+            return value
+        if value not in self._settled:
+            numbers, kind = self.synaptic(value), self.type_of(value)
+            inputs = [value.gate, numbers.name, value.filled]
+            name = self.add("Where", inputs, self._loc(value.name), kind)
+            self._settled[value] = Value(name, Form.POINTWISE, name)
+        return self._settled[value]
 
     def timed(self, value: Value) -> Value:
         """Its spikes: those that it is, or those of neurons behind it."""
@@ -70,7 +88,7 @@ class Walk:
         name = self.fresh(f"{value.name}.spikes", kind)
         inputs = (read, value.gate) if value.gate else (read,)
         self.nodes.append(Site((name,), inputs, loc, role))
-        return Value(name, Form.TIME, name)
+        return Value(name, Form.TIME, name, value.gate, value.filled)
 
     def _silenced(self, value: Value, number: float, loc: Loc) -> str:
         """The potential, far below any range where the gate is closed."""
