@@ -27,12 +27,14 @@ from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
 from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot
+from snnc.precision import PrecisionCurve, precision_curve
 from snnc.prepare import check
 from snnc.runtime import session
 from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
-from snnc.spike_time_compiler import compile_spike_times
+from snnc.spike_time_compiler import calibrate_spike_times, compile_spike_times
+from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spiking_network import SpikeTimeNetwork, SpikingNetwork
 from snnc.statistics import merge_statistics
 from snnc.studies import Point, Study
@@ -61,10 +63,12 @@ __all__ = [
     "LayerEquivalence",
     "NeuronModel",
     "Point",
+    "PrecisionCurve",
     "RateNeuron",
     "Recipe",
     "Shard",
     "SiteError",
+    "SpikeTimeEvaluation",
     "SpikeTimeNetwork",
     "SpikingNetwork",
     "Study",
@@ -73,6 +77,7 @@ __all__ = [
     "Watch",
     "ablation",
     "calibrate",
+    "calibrate_spike_times",
     "check",
     "compare",
     "compile",
@@ -88,6 +93,7 @@ __all__ = [
     "neuron_models",
     "percentile_curve",
     "plot",
+    "precision_curve",
     "run",
     "samples_of",
     "session",
