@@ -49,9 +49,8 @@ def timings(graph: Graph) -> tuple[Timing, ...]:
 
 
 def _timing(op: Op) -> Timing:
-    low, high = op.attrs["low"], op.attrs["high"]
-    assert isinstance(low, float) and isinstance(high, float)
-    return Timing(op.outputs[0], op.integer("window", 0), op.integer("ticks", 1), low, high)
+    low, high, ticks = op.number("low"), op.number("high"), op.integer("ticks", 1)
+    return Timing(op.outputs[0], op.integer("window", 0), ticks, low, high)
 
 
 def record_spikes(
@@ -79,18 +78,24 @@ def record_spikes(
         columns = {x.name: _Column(directory / f"{i}.raw", x.key) for i, x in enumerate(layers)}
         done = 0
         for feeds in batches:
-            values = session.run(feeds)
+            values, size = session.run(feeds), samples.size_of(feeds)
             for layer in layers:
                 if layer.name in axes or not done:
-                    rows = rows_of(values[layer.name], axes.get(layer.name))
+                    alone = size == 1 and not samples.splittable
+                    rows = _rows(values[layer.name], axes.get(layer.name), alone)
                     columns[layer.name].write(layer.times(rows))
-            done += samples.size_of(feeds)
+            done += size
             progress(done)
         _join(directory / path.name, columns.values(), _table(layers))
     return layers
 
 
 _COLUMNS = {"window": np.int32, "ticks": np.int32, "low": np.float32, "high": np.float32}
+
+
+def _rows(array: Array, axis: int | None, alone: bool) -> Array:
+    """One row a sample. alone: of a model that takes one at a time, whatever its first axis is."""
+    return array[None] if alone and array.shape[:1] != (1,) else rows_of(array, axis)
 
 
 def _table(layers: tuple[Timing, ...]) -> dict[str, Array]:

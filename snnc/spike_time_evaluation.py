@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from snnc.energy import PJ_AC, PJ_MAC
 from snnc.evaluation import Progress, check_pair, silent
 from snnc.fidelity import Accuracy, Agreement, decisions, primary_output
 from snnc.ir.graph import Graph
-from snnc.ir.node import Array, Attribute
+from snnc.ir.node import Array
 from snnc.ir.spike_times import fires, neurons_behind
 from snnc.neurons.ttfs import spike_ticks
 from snnc.passes.normalize import Normalize
@@ -132,8 +131,7 @@ class _Readout:
     """Which neuron of an output fires first, sample by sample."""
 
     def __init__(self, graph: Graph, output: str) -> None:
-        neurons = neurons_behind(graph, output)
-        self._timing: Mapping[str, Attribute] | None = None if neurons is None else neurons.attrs
+        self._neurons = neurons_behind(graph, output)
         self._hits: int | None = 0
         self._silent = 0
         self._samples = 0
@@ -141,12 +139,12 @@ class _Readout:
     def update(self, rows: Array, labels: Array | None) -> None:
         """Adds a batch; rows [N, C] of the numbers that the spikes stand for, labels [N]."""
         decided = decisions(rows)
-        if self._timing is None or decided is None or rows.dtype.kind != "f":
-            self._timing = None
+        op = self._neurons
+        if op is None or decided is None or rows.dtype.kind != "f":
+            self._neurons = None
             return
-        low, high, count = (self._timing[key] for key in ("low", "high", "ticks"))
-        assert isinstance(low, float) and isinstance(high, float) and isinstance(count, int)
-        ticks = spike_ticks(rows.reshape(len(rows), -1), low, high, count)
+        count, ends = op.integer("ticks", 1), (op.number("low"), op.number("high"))
+        ticks = spike_ticks(rows.reshape(len(rows), -1), *ends, count)
         fired = ticks >= 0
         first = np.where(fired, ticks, count).argmin(axis=1)
         self._samples += len(rows)
@@ -159,10 +157,10 @@ class _Readout:
     @property
     def top1(self) -> float | None:
         """Share of samples whose label fires first."""
-        known = self._timing is not None and self._hits is not None and self._samples
+        known = self._neurons is not None and self._hits is not None and self._samples
         return (self._hits or 0) / self._samples if known else None
 
     @property
     def undecided(self) -> float | None:
         """Share of samples for which no neuron fires."""
-        return self._silent / self._samples if self._timing is not None and self._samples else None
+        return self._silent / self._samples if self._neurons is not None and self._samples else None

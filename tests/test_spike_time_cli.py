@@ -305,6 +305,27 @@ def test_layers_that_mix_a_batch_are_recorded_sample_by_sample(tmp_path: Path) -
     np.testing.assert_array_equal(found.reshape(5, 3), wanted)
 
 
+ONE_AT_A_TIME = """
+g (float[1,4,3] x) => (float[1,3,2] y) {
+  t = Transpose <perm = [1, 0, 2]> (x)
+  r = Relu (t)
+  h = MatMul (r, w)
+  u = Transpose <perm = [1, 0, 2]> (h)
+  y = MatMul (v, u)
+}"""
+
+
+def test_samples_lie_first_where_a_model_takes_one_at_a_time(tmp_path: Path) -> None:
+    network = snnc.compile_spike_times(
+        model(ONE_AT_A_TIME, arrays(1, w=(3, 2), v=(3, 4))), calibration=arrays(1, x=(20, 4, 3))
+    )
+    samples = samples_of(arrays(2, x=(5, 4, 3)), network.graph)
+    layers = record_spikes(network.graph, samples, tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as spikes:
+        assert {len(spikes[layer.key]) for layer in layers} == {5}
+        assert (5, 4, 1, 3) in {spikes[layer.key].shape for layer in layers}
+
+
 CONSTANT = """
 g (float[N,4] x) => (float[N,4] y) {
   sizes = Shape (x)

@@ -131,6 +131,11 @@ class Op:
         value = self.attrs.get(name, default)
         return value if isinstance(value, int) else default
 
+    def number(self, name: str, default: float = 0.0) -> float:
+        """A real attribute."""
+        value = self.attrs.get(name, default)
+        return float(value) if isinstance(value, int | float) else default
+
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """A list of integers; an empty or absent one is the default."""
         value = self.attrs.get(name)

@@ -79,9 +79,7 @@ def time_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
         if not isinstance(node, Op):
             continue
         if fires(node):
-            low, high = node.attrs["low"], node.attrs["high"]
-            assert isinstance(low, float) and isinstance(high, float)
-            found[node.outputs[0]] = low, high
+            found[node.outputs[0]] = node.number("low"), node.number("high")
         elif node.op_type in _MOVING and node.inputs[0] in found:
             moved = node.outputs if node.op_type == "Split" else node.outputs[:1]
             found |= {name: found[node.inputs[0]] for name in moved if name}

@@ -68,9 +68,7 @@ class Layer:
 
 def number(op: Op, name: str) -> float:
     """A real attribute, which a file holds as float32."""
-    value = op.attrs[name]
-    assert isinstance(value, int | float)
-    return float(np.float32(value))
+    return float(np.float32(op.number(name)))
 
 
 def layer_of(op: Op, low: float | None = None, high: float | None = None) -> Layer:

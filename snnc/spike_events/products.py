@@ -57,7 +57,7 @@ def takes_logarithms(op: Op) -> bool:
 
 
 def _squares(write: EventWriter, op: Op) -> str:
-    balance = np.float32(str(op.attrs.get("balance", 1.0)))
+    balance = np.float32(op.number("balance", 1.0))
     factor = write.constant(np.asarray(balance))
     a, b = write.op("Mul", op.inputs[0], factor), write.op("Div", op.inputs[1], factor)
     a_low, a_high, b_low, b_high = _ranges(op)
@@ -80,11 +80,11 @@ def _logarithms(write: EventWriter, op: Op) -> str:
 
 
 def _ranges(op: Op) -> list[np.float32]:
-    return [np.float32(str(op.attrs[n])) for n in ("a_low", "a_high", "b_low", "b_high")]
+    return [np.float32(op.number(n)) for n in ("a_low", "a_high", "b_low", "b_high")]
 
 
 def _spikes(write: EventWriter, op: Op, x: str, low: np.float32, high: np.float32) -> str:
     """1 where a neuron in between fires."""
-    attrs = {"low": float(low), "high": float(high), "early": float(str(op.attrs["early"]))}
+    attrs = {"low": float(low), "high": float(high), "early": op.number("early")}
     steps = {name: op.integer(name, 0) for name in ("ticks", "window")}
     return write.above(write.op(SPIKE_TIME, x, **attrs, **steps), float(low))

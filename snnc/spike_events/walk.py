@@ -158,7 +158,7 @@ class _Walk:
     def _neurons(self, op: Op) -> None:
         x, y = op.inputs[0], op.outputs[0]
         received = (self._write.total(self._events[x]), 1) if x in self._events else _NONE
-        self._set(op, self._fired(y, float(str(op.attrs["low"]))))
+        self._set(op, self._fired(y, op.number("low")))
         self._window[y] = op.integer("window", 0)
         spikes = (self._write.total(self._events[y]), 1)
         self._layer(op.loc.names[0], op.op_type, "neurons", self._window[y], received, spikes)
