@@ -33,7 +33,7 @@ from snnc.runtime import session
 from snnc.search.outcome import Trial
 from snnc.shards import Shard
 from snnc.site_errors import diagnose
-from snnc.spike_time_compiler import calibrate_spike_times, compile_spike_times
+from snnc.spike_time_compiler import compile_spike_times
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spiking_network import SpikeTimeNetwork, SpikingNetwork
 from snnc.statistics import merge_statistics
