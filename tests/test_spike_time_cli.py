@@ -103,8 +103,8 @@ def test_compile_as_json(inside: Path) -> None:
 
 def test_check_lists_what_is_computed_before_encoding() -> None:
     result = call("check", str(model_path("digits_encoder")), "--neuron", "ttfs")
-    assert "computed from integer inputs before encoding" in result.stdout
-    assert "\nhost      10 operations on integer inputs, before encoding\n" in result.stdout
+    assert "computed from integers and masks before encoding" in result.stdout
+    assert "\nhost      10 operations on integers and masks, before encoding\n" in result.stdout
     assert "direct-coded" not in result.stdout
     assert "direct-coded" in call("check", str(model_path("digits_encoder"))).stdout
 

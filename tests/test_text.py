@@ -620,12 +620,12 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], Stage, str]] = {
     "a site of nothing": (
         lambda: sited(replace(SITE, inputs=()), Stage.SITED),
         Stage.SITED,
-        "a site has one input, spike times a gate as well, and one result",
+        "a site has one input and one result",
     ),
     "a site of two values": (
         lambda: sited(replace(SITE, inputs=("x", "x")), Stage.SITED),
         Stage.SITED,
-        "a site has one input, spike times a gate as well, and one result",
+        "a site has one input and one result",
     ),
     "an unknown role": (
         lambda: sited(replace(SITE, role="gate"), Stage.SITED),  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ def coverage_rows(coverage: Coverage, spike_times: bool = False) -> list[tuple[s
         rows.append(("direct-coded", f"{share} of all MACs: {direct}"))
     rows.append(("analog", f"{len(analog)} operations: {', '.join(kinds)}" if analog else "none"))
     if hosted := coverage.names("host"):
-        rows.append(("host", f"{len(hosted)} operations on integer inputs, before encoding"))
+        rows.append(("host", f"{len(hosted)} operations on integers and masks, before encoding"))
     if coverage.uncounted:
         rows.append(("not counted", f"MACs of {', '.join(coverage.uncounted)}"))
     return rows
