@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from snnc.errors import CompileError
 from snnc.ir.node import Array, Op
 from snnc.pointwise import Dual, constant, forward
 
@@ -145,6 +146,7 @@ LINKS: Mapping[str, Link] = {
     "": Link(lambda v: v, lambda y: y, np.ones_like),
     "Log": Link(np.log, np.exp, np.exp),
     "Exp": Link(np.exp, np.log, lambda y: 1 / y, positive=True),
+    "Sqrt": Link(np.sqrt, lambda y: np.maximum(y, 0) ** 2, lambda y: 2 * y, positive=True),
 }
 """The functions that neurons perform as they fire, by ONNX operation; '' for none."""
 
@@ -170,14 +172,17 @@ _TO_ENDS = np.linalg.solve(
 _PANELS = 64
 """Least number of pieces that a quadrature starts from."""
 _HALVINGS = 200
-"""Of a piece with a kink or a pole at its end."""
+"""Of a piece with a kink or an integrable singularity at its end."""
+_PIECES = 2**16
+"""More unfinished pieces than that mean that a rate has a pole."""
 
 
 def integrated(rate: Callable[[Array], Array], edges: Array) -> Array:
     """The integral of a rate, [m] -> [m, ...], from the first to each edge [n], [n, ...].
 
     Gauss-Legendre quadrature; a piece is halved until its halves agree with it and nothing jumps
-    on it, which splits at kinks of what is integrated, too.
+    on it, which splits at kinks of what is integrated, too. Raises CompileError for a rate with a
+    pole between the edges, over which it has no integral.
     """
     parts = -(-_PANELS // max(len(edges) - 1, 1))
     steps = np.linspace(edges[:-1], edges[1:], parts + 1, axis=1)
@@ -185,15 +190,18 @@ def integrated(rate: Callable[[Array], Array], edges: Array) -> Array:
     where = np.repeat(np.arange(len(edges) - 1), parts)
     whole, _ = _quadrature(rate, left, right)
     exact = 1e-15 * np.abs(whole).sum(axis=0)
+    most = 2 * len(left) + _PIECES
     sums = np.zeros((len(edges), *whole.shape[1:]))
     for halvings in range(_HALVINGS):
         middle = (left + right) / 2
-        below, smooth_below = _quadrature(rate, left, middle)
-        above, smooth_above = _quadrature(rate, middle, right)
+        below, smooth_below = _quadrature(rate, left, middle, exact)
+        above, smooth_above = _quadrature(rate, middle, right, exact)
         noise = 1e-15 * (np.abs(below) + np.abs(above))
         agree = np.abs(below + above - whole) <= np.maximum(exact, noise)
         done = agree.reshape(len(agree), -1).all(axis=1) & smooth_below & smooth_above
-        done |= (left >= middle) | (middle >= right) | (halvings == _HALVINGS - 1)
+        finest = (left >= middle) | (middle >= right) | (halvings == _HALVINGS - 1)
+        _require_integral(below + above, finest & ~done, exact, len(left) <= most)
+        done |= finest
         np.add.at(sums, where[done] + 1, (below + above)[done])
         if done.all():
             break
@@ -207,8 +215,21 @@ def integrated(rate: Callable[[Array], Array], edges: Array) -> Array:
     return np.asarray(np.cumsum(sums, axis=0))
 
 
-def _quadrature(rate: Callable[[Array], Array], left: Array, right: Array) -> tuple[Array, Array]:
-    """The integral over each piece, [m, ...], and whether its rates tell of no jump, [m].
+def _require_integral(sums: Array, finest: Array, exact: Array, ends: bool) -> None:
+    """Refuses a rate whose integral does not vanish with the piece, or whose pieces do not end."""
+    left = np.abs(sums[finest])
+    if not ends or (left > 1e9 * exact).any():
+        raise CompileError(
+            "a function on a synapse has a pole between the ends of its neurons' range",
+            help="a network that divides by numbers around 0, say, runs, but cannot be simulated",
+        )
+
+
+def _quadrature(
+    rate: Callable[[Array], Array], left: Array, right: Array, exact: Array | float = 0.0
+) -> tuple[Array, Array]:
+    """The integral over each piece, [m, ...], and whether its rates tell of no jump, [m], that is
+    larger than relative rounding and than `exact`.
 
     A jump between an end and the node next to it would show in no sum over nodes.
     """
@@ -221,6 +242,7 @@ def _quadrature(rate: Callable[[Array], Array], left: Array, right: Array) -> tu
     inner, ends = rates[:, :-2], rates[:, -2:]
     with np.errstate(invalid="ignore"):
         off = np.abs(ends - np.einsum("mqc,qe->mec", inner, _TO_ENDS)).max(axis=1)
-        smooth = (off <= 1e-6 * np.abs(inner).max(axis=1)).all(axis=1)
+        rounding = 1e-6 * np.abs(inner).max(axis=1)
+        smooth = (off <= rounding) | (2 * half[:, None] * off <= np.ravel(exact))
     sums = np.einsum("mqc,q,m->mc", inner, _WEIGHTS, half)
-    return sums.reshape(len(left), *kept), smooth
+    return sums.reshape(len(left), *kept), smooth.all(axis=1)

@@ -228,3 +228,25 @@ def test_a_large_addend_is_no_mask() -> None:
         wanted, placed = (Session(graph).run(X)["y"] for graph in (prepared.ann, prepared.sited))
         np.testing.assert_allclose(placed, wanted, rtol=1e-3, atol=1e-6)
         assert not [site for site in prepared.sited.sites if len(site.inputs) > 1]
+
+
+# --- functions that neurons perform --------------------------------------------------------------
+
+
+POWERS = "e = Mul (x, two) a = Exp (e)"
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ("s = ReduceSum (a, last) y = Log (s)", 1e-3),
+        ("y = ReduceLogSum (a, last)", 1e-3),
+        ("s = ReduceSum (a, last) d = Sqrt (s) l = Log (d) y = Mul (l, two)", 0.02),
+    ],
+)
+def test_neurons_tell_small_sums_apart_by_their_logarithm(body: str, most: float) -> None:
+    """Sums from e^-6 to e^7: ticks of the sum itself would tell none of the small ones apart."""
+    feeds = {"x": X["x"] + np.linspace(-4, 1, 60, dtype=np.float32)[:, None]}
+    prepared = network(f"{POWERS} {body}", "float[N,1] y")
+    assert_converts(prepared, feeds, most)
+    assert_simulates(prepared, feeds)

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from snnc.errors import CompileError
 from snnc.ir.graph import DOMAIN, OPSET
 from snnc.ir.node import Array, Loc, Op
 from snnc.passes.spike_times.entrywise import FUNCTIONS
-from snnc.pointwise import constant, forward, is_pointwise
+from snnc.pointwise import Dual, constant, forward, is_pointwise
 from snnc.spike_time_kernels import (
     LINKS,
     Function,
@@ -332,15 +333,16 @@ def test_senders_keep_their_own_ranges() -> None:
 
 @pytest.mark.parametrize(
     ("name", "setting"),
-    [(name, s) for name in LINKS for s in SETTINGS if name != "Exp" or s[0] >= 0],
+    [(name, s) for name in LINKS for s in SETTINGS if not LINKS[name].positive or s[0] >= 0],
 )
 def test_neurons_fire_for_a_function_of_their_potential(
     name: str, setting: tuple[float, float, float]
 ) -> None:
     window, link = Window(*setting), LINKS[name]
-    inverse: Scalar = {"": lambda y: y, "Log": math.exp, "Exp": math.log}[name]
+    inverses: dict[str, Scalar] = {"": lambda y: y, "Sqrt": lambda y: y * y}
+    inverse = (inverses | {"Log": math.exp, "Exp": math.log})[name]
     for y in numbers(*setting[:2]).tolist():
-        if name == "Exp" and y <= 0:
+        if link.positive and y <= 0:
             continue
         found = emitted(inverse(y), link, window)
         assert abs(found - min(max(y, window.low), window.high)) <= CLOSE, y
@@ -374,6 +376,18 @@ def test_charges_of_all_ticks(name: str, ticks: int) -> None:
         x = np.linspace(low, high, ticks + 1)
         found = rest(function, low) + charges(function, Window(low, high), ticks)
         np.testing.assert_allclose(found, [wanted(v) for v in x], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("body", [["Reciprocal"], ["Abs", "Log"], ["Mul", "Reciprocal"]])
+@pytest.mark.parametrize("ticks", [1, 256])
+def test_a_pole_has_no_integral(body: list[str], ticks: int) -> None:
+    function = chain(*map(op, body)) if body[0] != "Mul" else _inverse_square
+    with pytest.raises(CompileError, match="pole"):
+        charges(function, Window(-1.0, 1.3), ticks)
+
+
+def _inverse_square(x: Dual) -> Dual:
+    return x[0] ** -2.0, -2 * x[0] ** -3.0 * x[1]
 
 
 def test_a_kink_anywhere_in_a_tick_is_found() -> None:

@@ -210,6 +210,8 @@ BODIES = {
     "joined": "a = MatMul (x, w) b = Relu (a) c = Concat <axis = -1> (x, b) y = Relu (c)",
     "product with itself": "t = Transpose <perm = [1, 0]> (x) y = MatMul (x, t)",
     "power": "a = Pow (x, two) y = MatMul (a, w)",
+    "power of a constant": "a = Pow (two, x) y = MatMul (a, w)",
+    "logarithm of a sum": "a = Exp (x) y = ReduceLogSum (a, last)",
     "affine": "a = Neg (x) b = Add (a, g) c = Div (b, two) y = Sub (h, c)",
     "two products": "a = MatMul (x, w) b = Mul (x, a) c = Mul (b, a) y = Add (b, c)",
     "moved": "a = MatMul (x, w) b, c = Split <axis = -1, num_outputs = 2> (a) y = Mul (b, c)",
@@ -221,7 +223,11 @@ def test_every_operation_becomes_layers(name: str) -> None:
     weights = arrays(3, w=(6, 6), v=(6, 6), g=(6,), h=(6,))
     weights |= {k: np.array(v, np.float32) for k, v in (("two", 2.0), ("zero", 0.0))}
     weights |= {"last": np.array([-1], np.int64)}
-    shape = "N,1" if name in ("root", "largest", "least", "sum of squares", "length") else "N,?"
+    shape = (
+        "N,1"
+        if name in ("root", "largest", "least", "sum of squares", "length", "logarithm of a sum")
+        else "N,?"
+    )
     source = model(
         f"g (float[N,6] x) => (float[{shape.replace('?', 'M')}] y) {{ {BODIES[name]} }}",
         weights,
@@ -263,8 +269,9 @@ def test_pooling_batch_norm_and_channels() -> None:
 
 def test_readouts() -> None:
     text = """
-    g (float[N,6] x) => (int64[N] label, float[N,2] best, int64[N,2] places) {
+    g (float[N,6] x) => (int64[N] label, float[N,2] best, int64[N,2] places, int64[N] least) {
       a = MatMul (x, w)
+      least = ArgMin <axis = -1, keepdims = 0> (a)
       label = ArgMax <axis = -1, keepdims = 0> (a)
       best, places = TopK (a, two)
     }"""
@@ -275,6 +282,7 @@ def test_readouts() -> None:
     found = Session(spiking(prepared, feeds)).run(feeds)
     wanted = Session(prepared.ann).run(feeds)
     np.testing.assert_array_equal(found["label"], wanted["label"])
+    np.testing.assert_array_equal(found["least"], wanted["least"])
     np.testing.assert_array_equal(found["places"], wanted["places"])
     np.testing.assert_allclose(found["best"], wanted["best"], atol=1e-3)
 

@@ -18,6 +18,7 @@ from snnc.membrane.reference import Reference, operations
 from snnc.membrane.synapse import Synapse, applied, moved
 from snnc.membrane.values import Known, Potential, Spikes, Value
 from snnc.pointwise import is_pointwise
+from snnc.spike_time_kernels import LINKS
 
 RANKING = frozenset({"ArgMax", "TopK"})
 """Which neurons fire first."""
@@ -225,8 +226,8 @@ class _Simulation:
         return [result(place) for place in range(len(op.outputs))]
 
     def _linked(self, op: Op, value: Potential, others: Sequence[Value | None]) -> Potential | None:
-        """What neurons can do to their potential as they fire: Log, Exp; Relu, Clip: bounds."""
-        if op.op_type in ("Log", "Exp") and not value.is_linked:
+        """What neurons can do to their potential as they fire: see LINKS; Relu, Clip: bounds."""
+        if op.op_type in LINKS and not value.is_linked:
             return Potential(value.make, value.at, None, None, op.op_type)
         if op.op_type == "Relu":
             return value.clipped(0.0, np.inf)

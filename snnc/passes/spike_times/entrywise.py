@@ -25,12 +25,21 @@ FUNCTIONS = POINTWISE - JUMPING - {"Relu", "Clip", "Identity", "Cast", "Neg"} | 
 """Functions of one number that have a derivative but for kinks."""
 
 
+FIRED = frozenset({"Log", "Sqrt"})
+"""Increasing functions that neurons perform on their potential as they fire (spec 4.3): ticks of
+their window tell small numbers apart that ticks of the potential itself would not."""
+
+
 def function(walk: Walk, op: Op) -> bool:
-    """A function of the spikes of one layer, entry by entry (the others are known to the host)."""
+    """A function of the spikes of one layer, entry by entry (the others are known to the host): of
+    the first input, or the exponent."""
     values = [walk.used(v) for v in op.inputs]
     active = [v for v in values if not v.is_host]
-    if len(active) != 1 or values[0].is_host:
+    if len(active) != 1 or (values[0].is_host and op.op_type != "Pow"):
         return False
+    if op.op_type in FIRED and active[0].form is Form.POTENTIAL:
+        walk.keep(op, [active[0].name], Form.CLIPPED)
+        return True
     return _on_synapse(walk, op, values)
 
 

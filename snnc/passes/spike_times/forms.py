@@ -11,7 +11,7 @@ class Form(enum.Enum):
     SOURCE: numbers from outside (float inputs, look-ups, analog operations): neurons encode them.
     TIME: spikes of neurons of one range. POINTWISE: what synapses make of single spikes, a function
     of each. POTENTIAL: sums of such, the membrane potential of neurons that are still to come.
-    CLIPPED: a potential between bounds that only neurons can apply."""
+    CLIPPED: a potential between bounds, or a function of it, that only neurons can apply."""
 
     HOST = enum.auto()
     SOURCE = enum.auto()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,13 +61,24 @@ def earliest(walk: Walk, op: Op) -> bool:
 
 def latest(walk: Walk, op: Op) -> bool:
     """ReduceMin: the first spike of neurons for the opposite numbers."""
-    spikes = walk.timed(walk.used(op.inputs[0]))
-    opposite = walk.add("Neg", [spikes.name], op.loc, walk.type_of(spikes))
-    fired = walk.timed(Value(opposite, Form.POINTWISE))
-    kind = walk.types[op.outputs[0]]
+    fired, kind = _opposite(walk, op), walk.types[op.outputs[0]]
     largest = walk.add("ReduceMax", [fired.name, *op.inputs[1:]], op.loc, kind, op.attrs)
     walk.keep(Op(op.outputs, (), op.loc, "Neg"), [largest], Form.POINTWISE)
     return True
+
+
+def last(walk: Walk, op: Op) -> bool:
+    """ArgMin: which of the neurons for the opposite numbers fires first."""
+    if op.integer("select_last_index", 0):
+        return False
+    walk.keep(replace(op, op_type="ArgMax"), [_opposite(walk, op).name], Form.HOST)
+    return True
+
+
+def _opposite(walk: Walk, op: Op) -> Value:
+    spikes = walk.timed(walk.used(op.inputs[0]))
+    opposite = walk.add("Neg", [spikes.name], op.loc, walk.type_of(spikes))
+    return walk.timed(Value(opposite, Form.POINTWISE))
 
 
 def readout(walk: Walk, op: Op) -> bool:
@@ -154,6 +166,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Cast", "CastLike"), retyped),
     "ReduceMin": latest,
     "ArgMax": readout,
+    "ArgMin": last,
     "TopK": ranking,
     "IsNaN": never_nan,
 }

@@ -78,7 +78,7 @@ def _scale(walk: Walk, op: Op, value: str, factors: Sequence[Value]) -> None:
 
 
 def norm_over(power: str) -> Rule:
-    """ReduceL1, ReduceL2, ReduceSumSquare: sums of a function of each entry."""
+    """ReduceL1, ReduceL2, ReduceSumSquare: sums of a function of each entry, and its root."""
 
     def rule(walk: Walk, op: Op) -> bool:
         value = walk.synaptic(walk.used(op.inputs[0]))
@@ -90,11 +90,19 @@ def norm_over(power: str) -> Rule:
             walk.keep(total, total.inputs, Form.POTENTIAL)
             return True
         name = walk.add("ReduceSum", total.inputs, op.loc, narrow, op.attrs)
-        fired = walk.timed(Value(name, Form.POTENTIAL))
-        walk.keep(Op(op.outputs, (), op.loc, "Sqrt"), [fired.name], Form.POINTWISE, fired.origin)
+        walk.keep(Op(op.outputs, (), op.loc, "Sqrt"), [name], Form.CLIPPED)
         return True
 
     return rule
+
+
+def log_sum(walk: Walk, op: Op) -> bool:
+    """ReduceLogSum: neurons take the logarithm of what their membranes summed up."""
+    value = walk.synaptic(walk.used(op.inputs[0]))
+    kind = walk.types[op.outputs[0]]
+    name = walk.add("ReduceSum", [value.name, *op.inputs[1:]], op.loc, kind, op.attrs)
+    walk.keep(Op(op.outputs, (), op.loc, "Log"), [name], Form.CLIPPED)
+    return True
 
 
 RULES: dict[str, Rule] = {
@@ -103,4 +111,5 @@ RULES: dict[str, Rule] = {
     "ReduceL1": norm_over("Abs"),
     "ReduceL2": norm_over("Mul"),
     "ReduceSumSquare": norm_over("Mul"),
+    "ReduceLogSum": log_sum,
 }
