@@ -211,6 +211,7 @@ def check_pair(ann: Graph, snn: Graph) -> None:
             )
     names = {name for node in ann.nodes for name in node.loc.names}
     neurons = [node for node in snn.nodes if isinstance(node, Neuron) or fires(node)]
+    neurons = [neuron for neuron in neurons if not {*ann.inputs}.issuperset(neuron.loc.names)]
     if neurons and not any(names & {*neuron.loc.names} for neuron in neurons):
         first = neurons[0].loc.names[0]
         message = f"the spiking network comes from another one: this one has no node '{first}'"

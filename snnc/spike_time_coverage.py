@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from snnc.coverage import Coverage, Entry, Fate, shapes_at
 from snnc.data import Feeds
@@ -20,7 +20,8 @@ def spike_time_coverage(
     """What becomes of every operation of a normalised network; MACs as in `coverage_of`."""
     sited, fates = placed(normal, keep)
     ops = [node for node in normal.nodes if isinstance(node, Op)]
-    entries = tuple(_entry(op, fates[op.outputs[0]]) for op in ops)
+    become = dict(zip(map(id, ops), fates, strict=True))
+    entries = tuple(_entry(op, become[id(op)]) for op in ops)
     uncounted = tuple(op.loc.names[0] for op in ops if has_uncounted_macs(normal, op))
     counted = [op for op in ops if op.op_type in MULTIPLYING]
     values = {v for op in counted for v in (*multiplied(op), op.outputs[0]) if v in normal.types}
@@ -28,7 +29,7 @@ def spike_time_coverage(
         shapes, open_dim = shapes_at(normal, sorted(values), sample)
     except CompileError:
         return Coverage(entries, None, None, uncounted, len(sited.sites))
-    totals = _macs(normal, counted, shapes, fates)
+    totals = _macs(normal, [(op, become[id(op)]) for op in counted], shapes)
     return Coverage(entries, totals, open_dim, uncounted, len(sited.sites))
 
 
@@ -49,14 +50,12 @@ def _why(op: Op) -> str:
 
 def _macs(
     graph: Graph,
-    ops: Iterable[Op],
+    ops: Iterable[tuple[Op, Fate]],
     shapes: dict[str, tuple[int, ...]],
-    fates: Mapping[str, Fate],
 ) -> dict[str, float]:
     totals = {"spiking": 0.0, "direct-coded": 0.0, "analog": 0.0}
-    for op in ops:
+    for op, fate in ops:
         full = {v: tuple(graph.consts[v].shape) for v in op.inputs if v in graph.consts} | shapes
-        fate = fates[op.outputs[0]]
         if fate in totals:  # the rest is the same for all data
             totals[fate] += macs(op, full)
     return totals

@@ -20,6 +20,8 @@ def macs(op: Op, shapes: Shapes) -> float:
     """Multiply-accumulates of one run; shapes: of the multiplied inputs and the first output."""
     form = MULTIPLYING[op.op_type]
     operands = [shapes[v] for v in multiplied(op)]
+    if not operands:  # an Einsum that only moves and sums up
+        return 0.0
     if form == "Conv" or form == "ConvTranspose":
         batch, channels, *_ = operands[0]
         return float(batch * channels * _spatial_fan(op, shapes).sum())

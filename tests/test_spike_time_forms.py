@@ -15,6 +15,7 @@ from snnc.membrane import decoded, simulate
 from snnc.neurons.ttfs import TTFS
 from snnc.prepare import check
 from snnc.runtime import Session
+from snnc.spike_time_compiler import compile_spike_times
 from snnc.spike_time_energy import SpikeTimeMeter
 from tests.onnx_models import arrays, model
 from tests.spike_time_models import FINE, sited, spiking
@@ -250,3 +251,66 @@ def test_neurons_tell_small_sums_apart_by_their_logarithm(body: str, most: float
     prepared = network(f"{POWERS} {body}", "float[N,1] y")
     assert_converts(prepared, feeds, most)
     assert_simulates(prepared, feeds)
+
+
+# --- other precisions, and what is said of it ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+@pytest.mark.parametrize("inside", [False, True], ids=["throughout", "inside"])
+def test_other_precisions(kind: str, inside: bool) -> None:
+    """Neurons compute in float32; inputs and outputs keep their types, casts inside vanish."""
+    dtype = np.dtype("float64" if kind == "double" else kind)
+    to = {"float16": 10, "double": 11}[kind]
+    body = "a = MatMul (u, w) m = Add (a, least) b = Softmax (m) c = Relu (a) v = Mul (b, c)"
+    least = np.where(np.arange(6) % 2, np.finfo(dtype).min, 0).astype(dtype)
+    weights = {"w": CONSTANTS["w"].astype(dtype), "least": least}
+    enter, leave = (f"Cast <to = {to}>", "Cast <to = 1>") if inside else ("Identity", "Identity")
+    ends = "float" if inside else kind
+    body = f"u = {enter} (x) {body} y = {leave} (v)"
+    text = f"g ({ends}[N,6] x) => ({ends}[N,6] y) {{ {body} }}"
+    prepared = sited(model(text, weights, opset=20))
+    feeds = {"x": X["x"].astype(np.float32 if inside else dtype)}
+    wanted = Session(prepared.ann).run(feeds)["y"]
+    found = Session(spiking(prepared, feeds)).run(feeds)["y"]
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, atol=5e-3)
+    assert not (found[:, 1::2] > 0).any()
+
+
+def test_numbers_made_of_decisions_are_analog_and_then_encoded() -> None:
+    """What an ArgMax or a comparison gives is no integer input: arithmetic on it is listed, and a
+    product with activations is one of spikes."""
+    body = "a = MatMul (x, w) l = ArgMax <axis = -1> (a) f = Cast <to = 1> (l) b = Mul (f, half)"
+    assert_converts(network(f"{body} y = Mul (a, b)", "float[N,6] y", ("Mul",)), X)
+    body = "a = MatMul (x, w) q = Greater (a, zero) f = Cast <to = 1> (q) y = Mul (a, f)"
+    prepared = network(body, "float[N,6] y", ("Greater",))
+    (product,) = ops(spiking(prepared, X), *MULTIPLIED)
+    assert product.outputs[0].startswith("y")
+
+
+def test_what_a_mask_is_made_of_may_be_data_elsewhere() -> None:
+    """Padding found in the data itself: the data is encoded all the same."""
+    body = """r = ReduceMax (x, last) e = Equal (r, zero) f = Cast <to = 1> (e)
+              a = Mul (f, e4) t = Transpose <perm = [0, 2, 1]> (a)
+              u = Transpose <perm = [0, 2, 1]> (x) s = MatMul (x, u)
+              m = Add (s, t) p = Softmax (m) y = MatMul (p, x)"""
+    constants = {k: (CONSTANTS | MASKS)[k] for k in ("last", "zero", "e4")}
+    source = model(f"g (float[N,5,6] x) => (float[N,5,6] y) {{ {body} }}", constants, opset=20)
+    x = np.abs(arrays(6, x=(20, 5, 6))["x"])
+    x[::2, 3:] = 0
+    graph = assert_converts(sited(source), {"x": x}, 5e-3)
+    assert all(op.attrs["low"] > -50 for op in ops(graph, SPIKE_TIME))  # type: ignore[operator]
+
+
+def test_only_an_encoder_is_left_of_a_network() -> None:
+    body = "l = ArgMax <axis = -1> (x) y = GatherElements <axis = 1> (x, l)"
+    text = f"g (float[N,6] x) => (float[N,1] y) {{ {body} }}"
+    network = compile_spike_times(model(text, opset=20), calibration=X)
+    assert network.evaluate(X).cosine > 0.999
+
+
+def test_an_einsum_that_multiplies_nothing_has_no_macs() -> None:
+    body = 't = Transpose <perm = [1, 0]> (x) a = MatMul (t, x) y = Einsum <equation = "ii->i"> (a)'
+    prepared = network(body, "float[6] y")
+    assert_converts(prepared, X)

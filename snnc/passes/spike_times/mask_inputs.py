@@ -20,9 +20,12 @@ ARITHMETIC = LAYOUT | {
 """Operations on numbers made of integer inputs (masks, lengths) that the host computes; any other
 one on such numbers reads spikes for them."""
 
-_ON_HOST = (ARITHMETIC - {"Shape", "Size"}) | {
-    *("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or")
-}
+_COMPARING = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or"}
+
+_ON_HOST = (ARITHMETIC - SHAPE_READING) | _COMPARING
+
+_GATING = {"Add", "Sub", "Mul", "Div", "Where"}
+"""What a mask may do to activations."""
 
 _SCORING = SHAPE_ONLY | {"Cast", "Add", "Sub", "Mul", "Div", "Where", "Max", "Min", "Clip"}
 """What scores may go through on their way to a softmax."""
@@ -61,7 +64,8 @@ def mask_inputs(graph: Graph) -> frozenset[str]:
         if _kind(node) in _ON_HOST and known.issuperset(filter(None, node.inputs)):
             known.update(filter(None, node.outputs))
     uses = {(v, node.outputs[0]) for node in graph.nodes for v in _masking(graph, node, known)}
-    found = {v for use, _ in uses for v in _deciding(graph, use)} | _only(graph, uses, known)
+    deciding = {v for use, _ in uses for v in _deciding(graph, use)}
+    found = {v for v in deciding if not _is_data(graph, v, known)} | _only(graph, uses, known)
     for node in graph.nodes:
         if found.intersection(node.inputs) and known.issuperset(filter(None, node.outputs)):
             found.update(filter(None, node.outputs))
@@ -98,6 +102,21 @@ def _deciding(graph: Graph, use: str) -> set[str]:
             found += [v for v in op.inputs if v]
         seen.add(value)
     return {v for v in seen if far and v in graph.inputs and graph.types[v].is_float}
+
+
+def _is_data(graph: Graph, value: str, known: set[str]) -> bool:
+    """Whether activations are computed of an input in another way than masks are applied."""
+    found, seen = [value], {value}
+    while found:
+        for node in graph.readers.get(found.pop(), ()):
+            results = {v for v in node.outputs if v}
+            if _kind(node) in _COMPARING | SHAPE_READING or results <= seen:
+                continue
+            if not known.issuperset(results) and _kind(node) not in _GATING:
+                return True
+            found += [v for v in results if v in known]
+            seen |= results
+    return False
 
 
 def _only(graph: Graph, uses: set[tuple[str, str]], known: set[str]) -> set[str]:

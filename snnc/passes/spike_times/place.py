@@ -16,6 +16,7 @@ from snnc.passes.spike_times import entrywise, linear, masks, norms, softmax
 from snnc.passes.spike_times.forms import Form, Value
 from snnc.passes.spike_times.mask_inputs import ARITHMETIC, mask_inputs
 from snnc.passes.spike_times.walk import Walk
+from snnc.passes.spike_times.width import in_float32, with_types_of
 
 RULES = {**entrywise.RULES, **linear.RULES, **softmax.RULES, **norms.RULES}
 """How each type of operation becomes layers; any other stays analog."""
@@ -38,7 +39,7 @@ class PlaceSpikeTimes:
     def __call__(self, graph: Graph) -> Graph:
         require_matches(graph, self.keep)
         sited, fates = placed(graph, self.keep)
-        if "spiking" not in fates.values():
+        if "spiking" not in fates:
             raise CompileError(
                 "there is nothing to convert: neurons could only encode and decode",
                 at=graph.source or None,
@@ -47,9 +48,10 @@ class PlaceSpikeTimes:
         return sited
 
 
-def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become]]:
-    """The graph with its sites, and what each operation became, by its first result."""
-    walk, fates = Walk(graph, mask_inputs(graph)), dict[str, Become]()
+def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, tuple[Become, ...]]:
+    """The graph with its sites, and what each of its nodes became."""
+    trained, graph = graph, in_float32(graph)
+    walk, fates = Walk(graph, mask_inputs(graph)), list[Become]()
     data = Flow(graph).data
     for name in graph.inputs:
         real = graph.types[name].is_float and name not in walk.mask_inputs
@@ -59,8 +61,10 @@ def placed(graph: Graph, keep: tuple[str, ...]) -> tuple[Graph, dict[str, Become
         if not isinstance(node, Op):
             raise graph.error("the network has sites already", node)
         check_constants(graph, node)
-        fates[node.outputs[0]] = _convert(walk, node, keep, data)
-    return _with_outputs(walk), fates
+        fates.append(_convert(walk, node, keep, data))
+        if fates[-1] in ("spiking", "analog") or walk.decoded.intersection(node.inputs):
+            walk.decoded.update(v for v in node.outputs if v and walk.value(v).is_host)
+    return with_types_of(_with_outputs(walk), trained), tuple(fates)
 
 
 def _convert(walk: Walk, op: Op, keep: tuple[str, ...], data: frozenset[str]) -> Become:
@@ -80,13 +84,16 @@ def _convert(walk: Walk, op: Op, keep: tuple[str, ...], data: frozenset[str]) ->
 
 
 def _on_host(walk: Walk, op: Op, data: frozenset[str]) -> Become:
-    """Look-ups give numbers to encode; all else that integers decide stays numbers of the host."""
+    """Look-ups give numbers to encode; all else that integers decide stays numbers of the host, and
+    what they decide that neurons or analog operations gave is analog."""
     names = [walk.value(v).name if v else "" for v in op.inputs]
     table = walk.consts.get(names[0]) if names else None
     depends = any(v in data for v in op.outputs)
     looks_up = op.op_type in LOOK_UP and table is not None and table.dtype.kind == "f"
     walk.keep(op, names, Form.SOURCE if looks_up and depends else Form.HOST)
     computes = any(v and walk.types[v].is_float for v in (*op.inputs, *op.outputs) if v in data)
+    if computes and op.op_type not in LAYOUT and walk.decoded.intersection(op.inputs):
+        return "analog"
     return "host" if depends and (looks_up or computes) else "layout"
 
 

@@ -25,6 +25,7 @@ class Walk:
         """mask_inputs: float inputs, and what is made of them, that masks are made of."""
         self.graph, self.mask_inputs = graph, mask_inputs
         self.values: dict[str, Value] = {}
+        self.decoded: set[str] = set()  # of the host, but made of what spikes said
         self.nodes: list[Node] = []
         self.types: dict[str, Type] = dict(graph.types)
         self.consts: dict[str, Array] = dict(graph.consts)
@@ -43,8 +44,12 @@ class Walk:
         return self.values.get(name, Value(name, Form.HOST))
 
     def used(self, name: str) -> Value:
-        """The same for one of its readers, which knows nothing of masks."""
-        return self.settled(self.scores(name))
+        """The same for one of its readers, which knows nothing of masks: numbers that the host has
+        from spikes have to be encoded for it."""
+        value = self.settled(self.scores(name))
+        if value.is_host and name in self.decoded and self.types[name].is_float:
+            return Value(value.name, Form.SOURCE)
+        return value
 
     def scores(self, name: str) -> Value:
         """The same for a reader that may get a masked value: a potential that several read becomes
