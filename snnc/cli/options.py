@@ -75,7 +75,7 @@ percentile_option = click.option(
     "--percentile",
     type=float,
     help="Share of activations above the threshold, in percent, where the threshold rule takes "
-    "one.  [default: 1]",
+    "one.  [default: 1]  Of ttfs neurons: of their range, in place of the extremes.",
 )
 polarity_option = click.option(
     "--polarity",

@@ -25,7 +25,7 @@ from snnc.passes.kept import matches
 MARGIN = 0.02
 """Share of the range that calibration saw, by which it grows at either end (spec 4.8)."""
 
-FINEST = 4
+FINEST = 32
 """Units in the last place of the largest number of a range that a tick may not fall below."""
 
 
@@ -103,7 +103,8 @@ class EmitSpikes:
         return (0.0 if site.role == "softmax" else max(below, least)), min(above, most)
 
     def _check_patterns(self, graph: Graph) -> None:
-        names = {name for site in graph.sites for name in site.loc.names}
+        products = (n for n in graph.nodes if isinstance(n, Op) and n.op_type in ("Mul", "MatMul"))
+        names = {name for node in (*graph.sites, *products) for name in node.loc.names}
         for pattern, _ in self.precisions:
             if not any(matches(name, pattern) for name in names):
                 message = unknown_name("layer in --time-precision", pattern, names).message
