@@ -146,7 +146,7 @@ LINKS: Mapping[str, Link] = {
     "": Link(lambda v: v, lambda y: y, np.ones_like),
     "Log": Link(np.log, np.exp, np.exp),
     "Exp": Link(np.exp, np.log, lambda y: 1 / y, positive=True),
-    "Sqrt": Link(np.sqrt, lambda y: np.maximum(y, 0) ** 2, lambda y: 2 * y, positive=True),
+    "Sqrt": Link(np.sqrt, lambda y: y * np.abs(y), lambda y: 2 * np.abs(y)),
 }
 """The functions that neurons perform as they fire, by ONNX operation; '' for none."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
 from snnc.ir.spike_times import GATED_SPIKE_TIME, MULTIPLIED, RELAY, SPIKE_TIME
@@ -314,3 +315,21 @@ def test_an_einsum_that_multiplies_nothing_has_no_macs() -> None:
     body = 't = Transpose <perm = [1, 0]> (x) a = MatMul (t, x) y = Einsum <equation = "ii->i"> (a)'
     prepared = network(body, "float[6] y")
     assert_converts(prepared, X)
+
+
+def test_what_the_reference_cannot_perform_is_refused() -> None:
+    body = "a = Conv (x, w) y = MeanVarianceNormalization <axes = [0, 2, 3]> (a)"
+    weights = arrays(7, w=(4, 3, 3, 3))
+    text = f"g (float[N,3,8,8] x) => (float[N,4,6,6] y) {{ {body} }}"
+    prepared, feeds = sited(model(text, weights, opset=20)), arrays(8, x=(4, 3, 8, 8))
+    with pytest.raises(CompileError, match="float64"):
+        simulate(spiking(prepared, feeds), feeds)
+
+
+def test_events_of_what_is_enlarged() -> None:
+    body = 'a = Conv (x, w) y = Resize <mode = "nearest"> (a, , scales)'
+    weights = arrays(9, w=(4, 3, 3, 3)) | {"scales": np.array([1, 1, 2, 2], np.float32)}
+    text = f"g (float[N,3,8,8] x) => (float[N,4,12,12] y) {{ {body} }}"
+    prepared, feeds = sited(model(text, weights, opset=20)), arrays(10, x=(4, 3, 8, 8))
+    assert_converts(prepared, feeds)
+    assert_simulates(prepared, feeds)

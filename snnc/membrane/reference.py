@@ -13,6 +13,9 @@ from snnc.ir.node import Array, Op, real
 
 _RETYPING = frozenset({"Cast", "CastLike"})
 
+_REFUSALS = (NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What onnx.reference raises for operations whose functions it holds in float32, and the like."""
+
 
 def operations(graph: Graph) -> Iterator[Op]:
     """The operations of a network of spike times, in order."""
@@ -47,7 +50,11 @@ class Reference:
         named = zip(op.inputs, inputs, strict=True)
         feeds = {name: x for name, x in named if name and x is not None}
         with np.errstate(all="ignore"):
-            results = self._evaluators[key].run(None, feeds)
+            try:
+                results = self._evaluators[key].run(None, feeds)
+            except _REFUSALS as error:
+                message = "onnx's reference implementation cannot perform this in float64"
+                raise self._graph.error(message, op) from error
         found = iter(np.asarray(result) for result in results)
         return [next(found) if name else np.zeros(0) for name in op.outputs]
 

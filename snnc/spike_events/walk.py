@@ -245,6 +245,8 @@ class _Walk:
         read = [self._events.get(v) or self._write.silent(v) for v in op.inputs]
         if op.op_type == "Pad":
             read[2:3] = [""]
+        if op.op_type == "Resize":  # sizes are no events
+            read[1:] = op.inputs[1:]
         results = self._write.results(op, read)
         spikes = [self._window[v] for v in op.inputs if v in self._window]
         driven = [v for v in op.inputs if v in self._events]
