@@ -379,6 +379,8 @@ def test_precision_of_single_layers() -> None:
     weights, x = arrays(15, w=(4, 4)), arrays(16, x=(30, 4))["x"]
     found = ranges_of(body, x, weights, precisions=(("Relu*", 7), ("MatMul*", 99)))
     assert [n.attrs["ticks"] for n in found] == [65536, 7, 99]
+    product = ranges_of("a = MatMul (x, w) y = Mul (x, a)", x, weights, precisions=(("Mul*", 7),))
+    assert [n.attrs["ticks"] for n in product] == [65536, 65536, 7]
     with pytest.raises(CompileError, match="time-precision"):
         ranges_of(body, x, weights, precisions=(("nothing", 7),))
 

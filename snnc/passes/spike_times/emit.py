@@ -103,8 +103,13 @@ class EmitSpikes:
         return (0.0 if site.role == "softmax" else max(below, least)), min(above, most)
 
     def _check_patterns(self, graph: Graph) -> None:
-        products = (n for n in graph.nodes if isinstance(n, Op) and n.op_type in ("Mul", "MatMul"))
-        names = {name for node in (*graph.sites, *products) for name in node.loc.names}
+        products = ("Mul", "MatMul")
+        timed = (
+            node
+            for node in graph.nodes
+            if isinstance(node, Site) or (isinstance(node, Op) and node.op_type in products)
+        )
+        names = {name for node in timed for name in node.loc.names}
         for pattern, _ in self.precisions:
             if not any(matches(name, pattern) for name in names):
                 message = unknown_name("layer in --time-precision", pattern, names).message
