@@ -168,6 +168,7 @@ MASKS = {
     for k, n in (("one", 1), ("e4", -1e4), ("p4", 1e4), ("none", -np.inf), ("least", -3.4e38))
 } | {
     "causal": np.triu(np.full((6, 6), -np.inf, np.float32), 1),
+    "after": np.triu(np.full((6, 6), 1e5, np.float32), 1),
     "later": np.triu(np.ones((6, 6), bool), 1),
     "one_i": np.array([1], np.int64),
     "flat": np.array([-1, 36], np.int64),
@@ -176,6 +177,7 @@ MASKS = {
 }
 MASKINGS = {
     "subtracted": f"{MASK} b = Neg (a) m = Sub (s, b) y = Softmax (m)",
+    "a constant subtracted": "m = Sub (s, after) y = Softmax (m)",
     "a positive number": f"{MASK} b = Sub (r, one) c = Mul (b, p4) m = Add (c, s) y = Softmax (m)",
     "scaled behind": f"{MASK} m = Add (s, a) n = Mul (m, half) y = Softmax (n)",
     "divided behind": f"{MASK} m = Add (s, a) n = Div (m, two) y = Softmax (n)",

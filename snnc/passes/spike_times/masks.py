@@ -31,7 +31,7 @@ def masked_sum(walk: Walk, op: Op) -> bool:
         return op.op_type == "Add" and len(masked) == 1 and _on_masked(walk, op, values)
     if op.op_type == "Sub" and values[0].is_host:
         return False
-    if not _masks(walk, mask.name):
+    if not _masks(walk, mask.name, -1 if op.op_type == "Sub" else 1):
         return len(masked) == 1 and _on_masked(walk, op, values)
     scores = next(v for v in values if not v.is_host)
     kind, addend = walk.types[op.outputs[0]], mask.name
@@ -95,7 +95,8 @@ def masked_bound(walk: Walk, op: Op) -> bool:
     if not value.gate or len(bounds) != 1 or (op.op_type == "Clip" and not op.inputs[1]):
         return False
     least = walk.consts.get(bounds[0])
-    if least is None or least.size != 1 or least.item() > LEAST:
+    wider = walk.types[op.outputs[0]].shape != walk.type_of(value).shape
+    if least is None or least.size != 1 or least.item() > LEAST or wider:
         return False
     walk.alias(op, value)
     return True
@@ -151,12 +152,13 @@ def masked_layout(walk: Walk, op: Op) -> bool:
     return True
 
 
-def _masks(walk: Walk, name: str) -> bool:
-    """Whether a value of the host holds, or is made with, a number that masks, and no constant
-    of masks alone (which a softmax does not notice)."""
+def _masks(walk: Walk, name: str, sign: int) -> bool:
+    """Whether `sign` times a value of the host holds, or is made with, a number that masks, and is
+    no constant of masks alone (which a softmax does not notice)."""
     constant = walk.consts.get(name)
     if constant is not None:
-        return bool(constant.size and constant.min() <= MASKED < constant.max())
+        ends = (sign * constant.min(), sign * constant.max()) if constant.size else (0.0,)
+        return bool(min(ends) <= MASKED < max(ends))
     found, seen = [name], set[str]()
     while found:
         value = found.pop()
