@@ -92,8 +92,16 @@ LATE = "a = MatMul (x, w) b = Relu (a) c = MatMul (b, v) d = Relu (c)"
         ),
         (f"{LATE} t, i = TopK (b, two_of) u, j = TopK (d, two_of) y = Mul (t, u)", "float[N,2] y"),
         (f"{LATE} t, i = TopK (b, two_of) y = GatherElements <axis = 1> (d, i)", "float[N,2] y"),
+        (
+            f"{LATE} t, i = TopK (x, two_of) p = GatherElements <axis = 1> (b, i)"
+            " q = GatherElements <axis = 1> (d, i) y = Add (p, q)",
+            "float[N,2] y",
+        ),
     ],
-    ids=["late places", "early places, an output", "product of the largest", "places of another"],
+    ids=[
+        *("late places", "early places, an output", "product of the largest"),
+        *("places of another", "places in two windows"),
+    ],
 )
 def test_what_fires_first_meets_other_windows(body: str, outputs: str) -> None:
     prepared = network(body, outputs)

@@ -61,7 +61,9 @@ class _Alignment:
             inputs = tuple(self._at(v, latest) for v in node.inputs)
             attrs = {**node.attrs, "window": latest + 1} if fires(node) else node.attrs
             self._nodes.append(replace(node, inputs=inputs, attrs=attrs))
-            self._names |= {(v, latest): v for v in node.outputs if v and v not in self._timed}
+            places = [v for v in node.outputs if v and v not in self._timed]
+            self._names |= {(v, latest): v for v in places}
+            self._named.update(places)
         elif not seen:
             self._nodes.append(node)
 
