@@ -14,11 +14,9 @@ from snnc.calibrating import Watch, calibrate_spike_times
 from snnc.cli.check import coverage_rows, verified_rows
 from snnc.cli.options import samples_from
 from snnc.cli.output import Progress, print_json
-from snnc.files import require_writable
-from snnc.frontend import external_files
+from snnc.cli.studies import picture_of, show_study
 from snnc.ir.neuron import parse_neuron
 from snnc.neurons.ttfs import TTFS
-from snnc.plots import plot, require_format
 from snnc.precision import LayerPrecision, PrecisionCurve, advised, precision_curve
 from snnc.report import bare, percent, short, table
 from snnc.spike_time_compiler import RANDOM_RANGES, time_precisions
@@ -161,20 +159,15 @@ def precision_command(
 
     neuron: as the user gave it, None for the default.
     """
-    picture: Path | None = options["plot"]
-    calibration, statistics = options["calibration"], options["statistics"]
-    if picture is not None:
-        require_format(picture)
-        seen = Path(calibration or statistics)
-        require_writable(picture, model, data, seen, *external_files(model))
+    picture = picture_of(model, data, options)
     neurons = _curve_neurons(neuron, options)
     for p in options["precision_curve"]:
         replace(neurons[0], p=p)  # refuses early
     with Progress() as progress:
         network = calibrate_spike_times(
             model,
-            calibration=samples_from(calibration),
-            statistics=statistics,
+            calibration=samples_from(options["calibration"]),
+            statistics=options["statistics"],
             keep=options["keep"],
             mask_input=options["mask_input"],
             watch=Watch(progress),
@@ -190,14 +183,7 @@ def precision_command(
         )
     if network.calibration.random:
         click.echo(f"warning: {RANDOM_RANGES}", err=True)
-    if picture is not None:
-        plot(curve, picture)
-    if options["as_json"]:
-        print_json(curve.summary() | {"plot": None if picture is None else str(picture)})
-        return
-    click.echo(_curve_table(curve))
-    if picture is not None:
-        click.echo(f"\nwritten to {picture}")
+    show_study(curve, _curve_table(curve), picture, options["as_json"])
 
 
 def _curve_neurons(given: str | None, options: Mapping[str, Any]) -> list[TTFS]:

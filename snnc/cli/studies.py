@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.calibration import require_percentile
 from snnc.passes.fold_time import FoldTime
 from snnc.plots import plot, require_format
+from snnc.precision import PrecisionCurve
 from snnc.report import percent, table
 from snnc.search.grid import GRID, require_fidelity
 from snnc.studies import Point, Study
@@ -62,18 +63,13 @@ def _numbers(
 
 def study_command(mode: str, model: Path, data: Path, options: dict[str, Any]) -> None:
     """Calibrates MODEL, runs the study and shows it: table or JSON, and a picture if asked."""
-    picture: Path | None = options["plot"]
-    calibration, statistics = options["calibration"], options["statistics"]
-    if picture is not None:
-        require_format(picture)
-        seen = Path(calibration or statistics)
-        require_writable(picture, model, data, seen, *external_files(model))
+    picture = picture_of(model, data, options)
     _check_numbers(options)
     with Progress() as progress:
         network = calibrate(
             model,
-            calibration=samples_from(calibration),
-            statistics=statistics,
+            calibration=samples_from(options["calibration"]),
+            statistics=options["statistics"],
             keep=options["keep"],
             encode_input=options["encode_input"],
             mask_input=options["mask_input"],
@@ -82,12 +78,30 @@ def study_command(mode: str, model: Path, data: Path, options: dict[str, Any]) -
         result = _study(mode, network, data, options, progress)
     if network.calibration.random:
         click.echo(f"warning: {RANDOM_WARNING}", err=True)
+    text = _histogram_table(result) if isinstance(result, Histogram) else study_table(result)
+    show_study(result, text, picture, options["as_json"])
+
+
+def picture_of(model: Path, data: Path, options: Mapping[str, Any]) -> Path | None:
+    """Where a picture is asked for; CompileError at once where it cannot be drawn."""
+    picture: Path | None = options["plot"]
+    if picture is not None:
+        require_format(picture)
+        seen = Path(options["calibration"] or options["statistics"])
+        require_writable(picture, model, data, seen, *external_files(model))
+    return picture
+
+
+def show_study(
+    result: Study | Histogram | PrecisionCurve, text: str, picture: Path | None, as_json: bool
+) -> None:
+    """Draws a study if asked, and prints it: as one JSON document, or as text."""
     if picture is not None:
         plot(result, picture)
-    if options["as_json"]:
+    if as_json:
         print_json(result.summary() | {"plot": None if picture is None else str(picture)})
         return
-    click.echo(_histogram_table(result) if isinstance(result, Histogram) else study_table(result))
+    click.echo(text)
     if picture is not None:
         click.echo(f"\nwritten to {picture}")
 

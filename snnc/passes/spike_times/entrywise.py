@@ -98,14 +98,18 @@ def scaler(walk: Walk, op: Op) -> bool:
     return True
 
 
+def _of_one_layer(walk: Walk, op: Op, values: Sequence[Value]) -> bool:
+    """Converts a sum or product that reads one activation, or functions of the same spikes."""
+    if sum(not v.is_host for v in values) == 1:
+        return _scaled(walk, op, values)
+    return _same_spikes(walk, op, values) and _on_synapse(walk, op, values)
+
+
 def total(walk: Walk, op: Op) -> bool:
     """Add, Sub, Sum, Mean: membranes add up what they get."""
     values = [walk.used(v) for v in op.inputs]
-    active = [v for v in values if not v.is_host]
-    if len(active) == 1:
-        return _scaled(walk, op, values)
-    if _same_spikes(walk, op, values):
-        return _on_synapse(walk, op, values)
+    if _of_one_layer(walk, op, values):
+        return True
     ready = [v if v.form is Form.POTENTIAL else walk.synaptic(v) for v in values]
     walk.keep(op, [v.name for v in ready], Form.POTENTIAL)
     return True
@@ -114,11 +118,8 @@ def total(walk: Walk, op: Op) -> bool:
 def product(walk: Walk, op: Op) -> bool:
     """Mul: by numbers of the host, of functions of the same spikes, or of two activations."""
     values = [walk.used(v) for v in op.inputs]
-    active = [v for v in values if not v.is_host]
-    if len(active) == 1:
-        return _scaled(walk, op, values)
-    if _same_spikes(walk, op, values):
-        return _on_synapse(walk, op, values)
+    if _of_one_layer(walk, op, values):
+        return True
     walk.keep(op, [walk.timed(v).name for v in values], Form.POTENTIAL)
     return True
 

@@ -32,7 +32,7 @@ class Walk:
         self._timed: dict[Value, Value] = {}
         self._settled: dict[Value, Value] = {}
         self._sited: set[str] = set()
-        self._names = set(graph.names)
+        self._names: set[str] = set()
         self._readers = {
             value: sum(node.inputs.count(value) for node in readers if not _reads_shape(node))
             + (value in graph.outputs)
@@ -148,9 +148,7 @@ class Walk:
         return name
 
     def _free(self, base: str) -> str:
-        name, n = base, 1
-        while name in self._names:
-            name, n = f"{base}.{n}", n + 1
+        name = self.graph.fresh(base, self._names)
         self._names.add(name)
         return name
 

@@ -35,7 +35,7 @@ def with_types_of(graph: Graph, trained: Graph) -> Graph:
     other = {v: kind for v, kind in other.items() if kind != _wide(kind)}
     if not other:
         return graph
-    inside = {v: _free(graph, f"{v}.float32") for v in other}
+    inside = {v: graph.fresh(f"{v}.float32") for v in other}
     casts: list[Node] = [_cast(v, inside[v], _FLOAT32) for v in graph.inputs if v in other]
     nodes = [
         replace(
@@ -53,12 +53,6 @@ def with_types_of(graph: Graph, trained: Graph) -> Graph:
 
 def _cast(value: str, result: str, to: int) -> Op:
     return Op((result,), (value,), Loc((result,)), "Cast", {"to": to})
-
-
-def _free(graph: Graph, name: str) -> str:
-    while name in graph.names:
-        name += "_"
-    return name
 
 
 def _wide(kind: Type) -> Type:

@@ -36,7 +36,7 @@ class _Alignment:
         self._names: dict[tuple[str, int], str] = {}
         self._relays: dict[str, list[tuple[int, str]]] = {}
         self._named: set[str] = set()
-        self._taken: set[str] = set(graph.names)
+        self._taken: set[str] = set()
         self._types = dict(graph.types)
         self._nodes: list[Node] = []
         for node in graph.nodes:
@@ -116,9 +116,7 @@ class _Alignment:
         return name
 
     def _fresh(self, base: str) -> str:
-        name, n = base, 1
-        while name in self._taken:
-            name, n = f"{base}.{n}", n + 1
+        name = self._old.fresh(base, self._taken)
         self._taken.add(name)
         if base in self._old.types:
             self._types[name] = self._old.types[base]
