@@ -1,5 +1,6 @@
 """snnc: a compiler from trained ONNX networks to spiking networks of one timestep."""
 
+from snnc.backends.schedule.artifact import Schedule, load_schedule
 from snnc.calibrated import CalibratedNetwork
 from snnc.calibrating import Watch, calibrate, calibrate_spike_times
 from snnc.comparison import Comparison, compare
@@ -29,15 +30,19 @@ from snnc.neurons.ttfs import TTFS
 from snnc.plots import plot
 from snnc.precision import PrecisionCurve, precision_curve
 from snnc.prepare import check
+from snnc.replay import Replay, replay
 from snnc.runtime import session
+from snnc.scheduling import for_target, save_schedule, schedule
 from snnc.search.outcome import Trial
 from snnc.shards import Shard
+from snnc.simulator import Simulator
 from snnc.site_errors import diagnose
 from snnc.spike_time_compiler import compile_spike_times
 from snnc.spike_time_evaluation import SpikeTimeEvaluation
 from snnc.spiking_network import SpikeTimeNetwork, SpikingNetwork
 from snnc.statistics import merge_statistics
 from snnc.studies import Point, Study
+from snnc.targets import Target, load_target
 from snnc.tuning import Tuned, tune
 
 __version__ = "0.1.0"
@@ -66,12 +71,16 @@ __all__ = [
     "PrecisionCurve",
     "RateNeuron",
     "Recipe",
+    "Replay",
+    "Schedule",
     "Shard",
+    "Simulator",
     "SiteError",
     "SpikeTimeEvaluation",
     "SpikeTimeNetwork",
     "SpikingNetwork",
     "Study",
+    "Target",
     "Trial",
     "Tuned",
     "Watch",
@@ -84,18 +93,24 @@ __all__ = [
     "compile_spike_times",
     "diagnose",
     "evaluate",
+    "for_target",
     "histogram",
     "kernel_library",
     "lambda_curve",
     "load",
+    "load_schedule",
+    "load_target",
     "make_neuron",
     "merge_statistics",
     "neuron_models",
     "percentile_curve",
     "plot",
     "precision_curve",
+    "replay",
     "run",
     "samples_of",
+    "save_schedule",
+    "schedule",
     "session",
     "timesteps_curve",
     "tune",

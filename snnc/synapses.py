@@ -130,6 +130,36 @@ def taps(op: Op, data: Shape, weight: Shape, out: Shape) -> list[tuple[Array, Ar
     return axes
 
 
+def result_shape(op: Op, data: Shape, weight: Shape) -> Shape:
+    """The shape of the result of a Conv or ConvTranspose."""
+    rank = len(data) - 2
+    ones = (1,) * rank
+    strides, dilations = op.ints("strides", ones), op.ints("dilations", ones)
+    pads, mode = op.ints("pads", (0,) * 2 * rank), op.attrs.get("auto_pad", "NOTSET")
+    if mode == "VALID":
+        pads = (0,) * 2 * rank
+    same = mode in ("SAME_UPPER", "SAME_LOWER")
+    transposed = op.op_type == "ConvTranspose"
+    spare = op.ints("output_padding", (0,) * rank)
+    fixed = op.ints("output_shape", ()) if transposed else ()
+    sizes = []
+    for axis in range(rank):
+        size, stride = data[2 + axis], strides[axis]
+        extent = (weight[2 + axis] - 1) * dilations[axis] + 1
+        padding = pads[axis] + pads[rank + axis]
+        if fixed:
+            sizes.append(fixed[-rank:][axis])
+        elif transposed:
+            whole = stride * (size - 1) + spare[axis] + extent
+            sizes.append(min(whole, size * stride) if same else whole - padding)
+        elif same:
+            sizes.append(-(-size // stride))
+        else:
+            sizes.append((size + padding - extent) // stride + 1)
+    channels = weight[1] * op.integer("group", 1) if transposed else weight[0]
+    return (data[0], channels, *sizes)
+
+
 def _begin_pad(
     op: Op, pads: Shape, axis: int, small: int, large: int, kernel: int, stride: int, dilation: int
 ) -> int:

@@ -1,6 +1,7 @@
 """Paths of the example networks and their data, and one compiled network of each kind."""
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,3 +42,12 @@ def compiled_network(name: str) -> snnc.SpikingNetwork:
 @pytest.fixture(scope="session")
 def compiled() -> Callable[[str], snnc.SpikingNetwork]:
     return compiled_network
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """A disk that is full: no file may grow beyond 512 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -18,11 +18,12 @@ from snnc.data import samples_of
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Attribute, Loc, Op
 from snnc.ir.rate_neuron import RateNeuron
+from snnc.ir.rounding import nearest
 from snnc.ir.verify import verify
 from snnc.passes import quantize_synapses
 from snnc.passes.integer_weights import IntegerWeights, integer_layers
 from snnc.passes.quantize_synapses import QuantizeSynapses, Rounding
-from snnc.passes.rounding import nearest, output_error, sequential
+from snnc.passes.rounding import output_error, sequential
 from snnc.runtime import Session
 from snnc.search.grid import Reference
 from tests.conftest import calibration_path, held_out_path, model_path

@@ -63,7 +63,9 @@ def test_what_is_emitted(data: st.DataObject, neuron: TTFS) -> None:
     low, high = ends = data.draw(ranges(neuron.p))
     x = np.sort(numbers(data, ends))
     y = neuron.emit(x, low, high)
-    tick, rounding = tick_of(ends, neuron.p), float(np.spacing(np.float32(max(-low, high))))
+    # width, tick, multiple and sum are each rounded, by half a unit of the largest
+    largest = np.float32(max(-low, high, high - low))
+    tick, rounding = tick_of(ends, neuron.p), float(np.spacing(largest))
     assert y.dtype == np.float32 and y.shape == x.shape
     number = (y.astype(np.float64) - low) / tick
     assert (np.abs(number - np.rint(number)) * tick <= 2 * rounding).all()
@@ -93,7 +95,7 @@ def test_ticks_of_what_is_emitted(data: st.DataObject, neuron: TTFS) -> None:
     fired = ticks >= 0
     decoded = high - ticks[fired] * tick_of(ends, neuron.p)
     np.testing.assert_allclose(
-        y[fired], decoded, rtol=0, atol=2 * np.spacing(np.float32(max(-low, high)))
+        y[fired], decoded, rtol=0, atol=2 * np.spacing(np.float32(max(-low, high, high - low)))
     )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from snnc.cli.options import encode_option, keep_option, verify_option
 from snnc.cli.output import json_option, print_json
+from snnc.cli.targets import host_option, show_check, target_option
 from snnc.coverage import Coverage
 from snnc.ir.neuron import parse_neuron
 from snnc.neurons.ttfs import TTFS
 from snnc.prepare import check
 from snnc.report import percent, short, table
+from snnc.target_check import check_target
+from snnc.targets import load_target
 
 
 @click.command("check")
@@ -22,26 +26,51 @@ from snnc.report import percent, short, table
     default="sfn",
     show_default=True,
     metavar="NAME",
-    help="Neuron model that is meant; all that count spikes are alike (see: snnc neurons).",
+    help="Neuron model that is meant (see: snnc neurons); without --target it matters only whether "
+    "it counts spikes or times them.",
 )
 @keep_option
 @encode_option
 @verify_option
+@target_option
+@host_option
 @json_option
+@click.pass_context
 def check_command(
+    context: click.Context,
+    /,
     model: Path,
     neuron: str,
     keep: tuple[str, ...],
     encode_input: bool,
     verify: bool,
+    target: str | None,
+    host: bool,
     as_json: bool,
 ) -> None:
     """Say what becomes of every operation of MODEL, without data; exit with 1 if it is refused.
+    With --target, what a chip makes of each layer of MODEL, trained or compiled.
 
     \b
     Example:
       snnc check model.onnx
+      snnc check model.snn.onnx --target loihi2
     """
+    if target is not None:
+        given = context.get_parameter_source("neuron") is not ParameterSource.DEFAULT
+        checked = check_target(
+            model,
+            load_target(target),
+            neuron=neuron if given else None,
+            keep=keep,
+            encode_input=encode_input,
+            verify=verify,
+            host=host,
+        )
+        show_check(checked, model, as_json)
+        return
+    if host:
+        raise click.UsageError("--host goes with --target")
     spike_times = isinstance(parse_neuron(neuron), TTFS)
     if spike_times and encode_input:
         raise click.UsageError("--encode-input: ttfs always encodes the input")

@@ -24,6 +24,7 @@ from snnc.cli.options import (
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
+from snnc.cli.schedule import compile_options, wanted_schedule
 from snnc.cli.spike_times import show_spike_times, spike_timing
 from snnc.compile_report import CompileReport
 from snnc.compiler import compile
@@ -69,6 +70,7 @@ from snnc.spike_time_compiler import compile_spike_times
     "--output", metavar="NAME", help="Output on which the agreement with MODEL is measured."
 )
 @verify_option
+@compile_options
 @click.option(
     "--dump-after",
     type=click.Choice(list(dict.fromkeys([*PASS_NAMES, *SPIKE_TIME_PASS_NAMES]))),
@@ -106,6 +108,9 @@ def compile_command(
     mask_input: str | None,
     output: str | None,
     verify: bool,
+    target: str | None,
+    directory: Path | None,
+    host: bool,
     dump_after: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -134,6 +139,8 @@ def compile_command(
             raise click.UsageError("--save-statistics needs --calibration and a file of its own")
         require_writable(save_statistics, *inputs)
 
+    wanted = wanted_schedule(target, directory, host, out, inputs)
+
     def dump(name: str, graph: Graph) -> None:
         if name in dump_after:
             click.echo(format_graph(graph), err=as_json, nl=False)
@@ -154,7 +161,7 @@ def compile_command(
                 verify=verify,
                 watch=Watch(progress, dump),
             )
-        show_spike_times(spike_times, model, out, verify, as_json)
+        show_spike_times(spike_times, model, out, verify, as_json, wanted)
         return
     assert counting is not None
     with Progress() as progress:
@@ -183,7 +190,10 @@ def compile_command(
     report = network.report
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
+    made = None if wanted is None else wanted.write(out)
     summary = report.summary() | {"verified": verify, "output": str(out)}
+    if made is not None:
+        summary["schedule"] = made.document
     if as_json:
         print_json(summary)
         return
@@ -213,6 +223,8 @@ def compile_command(
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
+    if made is not None:
+        made.show()
 
 
 def _described(report: CompileReport) -> str:

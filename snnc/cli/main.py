@@ -10,10 +10,14 @@ from snnc.cli.check import check_command
 from snnc.cli.compare import compare_command
 from snnc.cli.compile import compile_command
 from snnc.cli.eval import eval_command
+from snnc.cli.export import export_command
 from snnc.cli.fix import fix_command
 from snnc.cli.info import info_command
 from snnc.cli.inspect import inspect_command, neurons_command
 from snnc.cli.run import run_command
+from snnc.cli.schedule import schedule_command
+from snnc.cli.simulate import simulate_command
+from snnc.cli.targets import targets_command
 from snnc.cli.tune import tune_command
 from snnc.cli.verify_equivalence import verify_equivalence_command
 from snnc.errors import CompileError
@@ -50,10 +54,14 @@ for _command in (
     calibrate_command,
     inspect_command,
     run_command,
+    schedule_command,
+    simulate_command,
+    export_command,
     eval_command,
     compare_command,
     verify_equivalence_command,
     neurons_command,
+    targets_command,
     info_command,
 ):
     main.add_command(_command)

@@ -14,6 +14,7 @@ from snnc.calibrating import Watch, calibrate_spike_times
 from snnc.cli.check import coverage_rows, verified_rows
 from snnc.cli.options import samples_from
 from snnc.cli.output import Progress, print_json
+from snnc.cli.schedule import Wanted
 from snnc.cli.studies import picture_of, show_study
 from snnc.ir.neuron import parse_neuron
 from snnc.neurons.ttfs import TTFS
@@ -75,15 +76,22 @@ def _asked_for(text: str, options: Mapping[str, Any]) -> TTFS:
 
 
 def show_spike_times(
-    network: SpikeTimeNetwork, model: Path, out: Path, verify: bool, as_json: bool
+    network: SpikeTimeNetwork,
+    model: Path,
+    out: Path,
+    verify: bool,
+    as_json: bool,
+    wanted: Wanted | None,
 ) -> None:
     """Saves the network and prints what was made of it."""
     network.save(out)
     report = network.report
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
+    made = None if wanted is None else wanted.write(out)
     if as_json:
-        print_json(report.summary() | {"verified": verify, "output": str(out)})
+        schedule = {} if made is None else {"schedule": made.document}
+        print_json(report.summary() | {"verified": verify, "output": str(out)} | schedule)
         return
     neuron = report.neuron
     own = "".join(f", {pattern}: {p}" for pattern, p in report.precisions)
@@ -103,6 +111,8 @@ def show_spike_times(
         ("written", str(out)),
     ]
     click.echo(table(["compiled", str(model)], rows))
+    if made is not None:
+        made.show()
 
 
 def _agreement(report: SpikeTimeReport) -> str:

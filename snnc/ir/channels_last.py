@@ -84,6 +84,16 @@ def _combined(graph: Graph, node: Node) -> tuple[int, ...]:
     return ()
 
 
+def held_channels_last(graph: Graph) -> frozenset[str]:
+    """The values of a lowered graph that hold feature maps [B, spatial..., C]."""
+    held: set[str] = set()
+    for node in graph.nodes:
+        moved = any(node.inputs[i] in held for i in entrywise(graph, node))
+        if moved or map_rank(node) is not None:
+            held.update(name for name in node.outputs if name)
+    return frozenset(held)
+
+
 def permuted(
     graph: Graph, node: Node, perm: Permutation, of: Callable[[str], str]
 ) -> tuple[Node, dict[str, Array]]:

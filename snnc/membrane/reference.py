@@ -10,6 +10,8 @@ from onnx.reference import ReferenceEvaluator
 from snnc.export import export
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op, real
+from snnc.membrane.pooling import pooled
+from snnc.membrane.transposed import transposed_convolution
 
 _RETYPING = frozenset({"Cast", "CastLike"})
 
@@ -44,6 +46,15 @@ class Reference:
         to_real = self._graph.types[op.outputs[0]].is_float
         if op.op_type in _RETYPING and wide and to_real and first is not None:
             return [first]
+        same = str(op.attrs.get("auto_pad", "")).startswith("SAME")
+        if op.op_type == "MaxPool" and same and any(op.outputs[1:]):
+            message = "the simulation does not know the indices of a MaxPool with auto_pad"
+            raise self._graph.error(message, op)
+        if first is not None:
+            own = pooled(op, first)
+            own = transposed_convolution(op, inputs) if own is None else own
+            if own is not None:
+                return [own.astype(first.dtype)]
         key = op.outputs[0]
         if key not in self._evaluators:
             self._evaluators[key] = self._evaluator(op)

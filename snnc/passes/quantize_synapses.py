@@ -11,9 +11,10 @@ import numpy as np
 from snnc.data import Samples
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Array, Node, Op, real
+from snnc.ir.rounding import nearest
 from snnc.ir.weights import with_plain_weights
 from snnc.passes.integer_weights import IntegerWeights, Source, integer_layers
-from snnc.passes.rounding import nearest, sequential
+from snnc.passes.rounding import sequential
 from snnc.runtime import Session, batch_size, shape_name
 
 Rounding: TypeAlias = Literal["nearest", "sequential"]

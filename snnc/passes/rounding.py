@@ -5,26 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from snnc.ir.node import Array
-
-LARGEST = 127
-"""Integer weights lie in -127..127, so that the negative of each exists."""
+from snnc.ir.rounding import nearest, rounded
 
 _DAMPING = 0.01
 """Added to the diagonal of the second moments, as a share of its mean."""
 
 _BLOCK = 128
-
-
-def nearest(weights: Array) -> tuple[Array, Array]:
-    """Integers [N, K] and scales [N]; weights [N, K], one row an output channel.
-
-    127 stands for a channel's largest weight: clipping it gained nothing (docs/integer.md). A
-    channel without weights has scale 1; no scale is too small to be a normal number.
-    """
-    largest = np.abs(weights).max(axis=1, initial=0.0)
-    scales = np.maximum((largest / LARGEST).astype(np.float32), np.finfo(np.float32).tiny)
-    scales = np.where(largest > 0, scales, np.float32(1))
-    return _rounded(weights, scales[:, None]).astype(np.int8), scales
 
 
 def sequential(weights: Array, moments: Array) -> tuple[Array, Array]:
@@ -54,10 +40,6 @@ def output_error(weights: Array, integers: Array, scales: Array, moments: Array)
     return np.asarray(np.einsum("nk,nk->n", error @ moments, error, dtype=np.float64))
 
 
-def _rounded(weights: Array, scales: Array) -> Array:
-    return np.asarray(np.clip(np.rint(weights / scales), -LARGEST, LARGEST))
-
-
 def _inverse_factor(moments: Array) -> Array | None:
     """The upper triangular U with U^T U = inverse of the damped moments; None if there is none."""
     damped = moments.astype(np.float64)
@@ -77,7 +59,7 @@ def _compensated(weights: Array, scales: Array, upper: Array) -> Array:
         end = min(start + _BLOCK, width)
         errors = np.empty((len(weights), end - start))
         for k in range(start, end):
-            integers = _rounded(left[:, k], scales)
+            integers = rounded(left[:, k], scales)
             found[:, k] = integers
             errors[:, k - start] = (left[:, k] - integers * scales) / upper[k, k]
             left[:, k + 1 : end] -= errors[:, k - start, None] * upper[k, k + 1 : end]
