@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snnc.errors import CompileError, few
@@ -58,8 +58,9 @@ def _exchange(new: Path, place: Path, spare: Path) -> None:
             new.rename(place)
             return
         except BaseException as error:
-            if old.exists() and new.exists() and not place.exists():
-                old.rename(place)
+            if old.exists() and new.exists():
+                with suppress(OSError):  # another process has put its own there
+                    old.rename(place)
             last = number == _TRIES - 1
             if last or not isinstance(error, OSError) or error.errno not in _TAKEN:
                 raise
