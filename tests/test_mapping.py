@@ -510,3 +510,12 @@ def test_full_cores_of_one_target_are_too_full_for_another(limits: dict[str, Any
     mapping, target = mapped()
     with pytest.raises(CompileError, match="which has room for"):
         validate(vit(), mapping, replace(target, **limits))
+
+
+def test_traffic_of_any_size_is_placed() -> None:
+    generator = np.random.default_rng(0)
+    pairs = [(a, b) for a in range(20) for b in range(a + 1, 20)]
+    for spread in (0, 30, 300):
+        packets = 10.0 ** generator.uniform(-spread, spread, len(pairs))
+        traffic = dict(zip(pairs, packets.tolist(), strict=True))
+        assert len(set(place(20, traffic, Mesh(6, 6, 36, None)).tolist())) == 20
