@@ -33,7 +33,7 @@ ROWS = [
     ],
     ["site_errors", "fits", "studies"],
     ["curves", "comparison", "equivalence"],
-    ["histogram"],
+    ["histogram", "recipes"],
     ["coverage", "spike_time_coverage", "report", "plots", "integer_synapses"],
     ["prepare", "schedule_view", "scheduling"],
     ["compile_report", "spike_time_report", "calibrating"],
