@@ -47,7 +47,9 @@ class ChannelSteps:
     after: ClassVar[Stage] = Stage.CALIBRATED
 
     def __call__(self, graph: Graph) -> Graph:
-        norms = {s.outputs[0]: norm for s in graph.sites if (norm := _norms(graph, s)) is not None}
+        norms = {
+            s.outputs[0]: norm for s in graph.sites if (norm := squared_norms(graph, s)) is not None
+        }
         sites = {s.outputs[0]: s for s in graph.sites if s.outputs[0] in norms}
         entries = self._entries(graph, sites, {name: len(norm) for name, norm in norms.items()})
 
@@ -119,7 +121,7 @@ class ChannelSteps:
         return high
 
 
-def _norms(graph: Graph, site: Site) -> Array | None:
+def squared_norms(graph: Graph, site: Site) -> Array | None:
     """||W_c||^2 of all readers together, by channel; None where the site keeps one theta."""
     one = site.thresholds is None or site.axis == 0
     if site.role == "quantizer" or not one or not axis_of(graph, site):
