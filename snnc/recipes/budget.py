@@ -26,6 +26,9 @@ SMALLEST = 0.005
 TOLERANCE = 0.01
 """How far below a budget the energy may stay."""
 
+COARSER = 1.25
+"""By which lambda grows while the error falls."""
+
 _TRIES = 12
 
 
@@ -89,10 +92,11 @@ def within_budget(
     start: float = 0.2,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """The network of the smallest lambda in [SMALLEST, 1] whose energy is within the budget.
+    """The network of least error among those of one lambda whose energy is within the budget.
 
-    By regula falsi on the logarithms, until the energy is less than TOLERANCE below the budget.
-    CompileError where lambda = 1 still costs more.
+    The smallest lambda in [SMALLEST, 1] that is, by regula falsi on the logarithms until the
+    energy is less than TOLERANCE below the budget; then larger ones while they have less error,
+    as levels that end saturate where steps are small. CompileError where lambda = 1 costs more.
     """
     low, high = SMALLEST, 1.0
     best: Measured | None = None
@@ -117,6 +121,11 @@ def within_budget(
         scale = _between(aim, low, high, best is None)
     if best is None:
         best = yardstick.measured(scaled, 1.0, count)
+    while best.scale * COARSER <= 1.0:
+        coarser = yardstick.measured(scaled, best.scale * COARSER, count)
+        if coarser.error >= best.error:
+            break
+        best = coarser
     return best
 
 
