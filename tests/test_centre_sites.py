@@ -314,6 +314,16 @@ def test_scores_that_are_an_output_keep_their_keys() -> None:
     assert kinds_in(graph) == {"values"}
 
 
+def test_attention_of_one_vector_stays() -> None:
+    text = """g (float[N, 5, 8] x) => (float[N, 5] y) {
+        h = Tanh (x)  k = MatMul (h, wk)  q = ReduceMean <axes = [0, 1], keepdims = 0> (h)
+        s = MatMul (k, q)  y = Softmax <axis = -1> (s) }"""
+    graph = prepare(load(model(text, CONSTANTS)))[1]
+    assert not kinds_in(graph)
+    feeds = normal(2, 6, 5, 8)
+    assert_same(graph, CentreSites(given_samples(graph, feeds), ALL)(graph), feeds)
+
+
 LAYERS: dict[str, tuple[str, dict[str, tuple[int, ...]], tuple[int, ...]]] = {
     "gemm": ("Gemm <alpha = 0.5, transB = 1> (a, w, b)", {"w": (6, 8), "b": (6,)}, (9, 8)),
     "gemm without a bias": ("Gemm (a, w)", {"w": (8, 6)}, (9, 8)),

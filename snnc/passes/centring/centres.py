@@ -10,7 +10,7 @@ from snnc.ir.absorbed import absorbed_rectifier
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op, Site
 from snnc.passes.centring.attention import Operand, keys_of, values_of
-from snnc.passes.centring.axes import PRECISE, consumers, varying
+from snnc.passes.centring.axes import PRECISE, consumers, shape_of, varying
 from snnc.passes.centring.linear import takes_zero_point
 from snnc.passes.channels import WHOLE, axis_of
 
@@ -54,7 +54,7 @@ def _linear(graph: Graph) -> Iterator[Centre]:
 
 def _attention(graph: Graph) -> Iterator[Centre]:
     for op in graph.nodes:
-        if not isinstance(op, Op) or op.op_type != "MatMul" or op.inputs[0] == op.inputs[1]:
+        if not isinstance(op, Op) or not _of_matrices(graph, op):
             continue
         keys, values = keys_of(graph, op), values_of(graph, op)
         if keys is not None:
@@ -63,6 +63,12 @@ def _attention(graph: Graph) -> Iterator[Centre]:
                 yield from _operand(graph, keys.other, "queries")
         elif values is not None:
             yield from _operand(graph, values, "values")
+
+
+def _of_matrices(graph: Graph, op: Op) -> bool:
+    """Whether an operation multiplies two different matrices, or stacks of them."""
+    ranks = [len(shape_of(graph, v) or ()) for v in op.inputs]
+    return op.op_type == "MatMul" and op.inputs[0] != op.inputs[1] and min(ranks) > 1
 
 
 def _operand(graph: Graph, operand: Operand, kind: Kind) -> Iterator[Centre]:
