@@ -19,13 +19,14 @@ from snnc.runtime import Session, batch_size
 ENTRIES = 2**25
 """Entries that are kept of all sites together."""
 
-ROWS = 2048
+ROWS = 1024
 """Entries that are kept of a channel, at most."""
 
 RANGE = 8.0
-"""A channel's step is at most this many times the site's, and at least as many times less."""
+"""Ratio of a channel's step to the median one, at most; its inverse at least."""
 
-HALVINGS = 30
+HALVINGS = 16
+"""Of the factors from 1/RANGE to RANGE, on a scale of logarithms: to 1e-4."""
 
 
 @dataclass(frozen=True)
