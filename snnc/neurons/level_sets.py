@@ -41,7 +41,7 @@ def values_of(levels: Levels, m: int) -> Array:
 def fitted_top(n: int, k: int, s: int) -> int:
     """The largest of N levels: K + S (2 + 4 + .. + 2^q) + r 2^(q+1), N - K = q S + r, r < S."""
     q, r = divmod(n - k, s)
-    return k + s * (2 ** (q + 1) - 2) + r * 2 ** (q + 1)
+    return k + s * ((2 << q) - 2) + r * (2 << q)
 
 
 def fitted_values(n: int, k: int, s: int) -> Array:

@@ -94,7 +94,11 @@ class SFN(RateNeuron):
                 )
             return
         if self.M != type(self).M:
-            raise CompileError("sfn: fitted levels have sizes N, K and S, not M")
+            raise CompileError(
+                "sfn: fitted levels have sizes N, K and S, not M",
+                help="write sfn:levels=fitted:N=32:K=12:S=4, say",
+            )
+        object.__setattr__(self, "more_levels", "raise N of its levels")
         if given == (0, 0, 0):
             for name, size in zip("NKS", FITTED, strict=True):
                 object.__setattr__(self, name, size)
@@ -173,8 +177,8 @@ class SFN(RateNeuron):
         return seen / self.top if self.levels == "dense" else 0.0
 
     def wider(self) -> SFN | None:
-        wider = replace(self, M=MAX_M)
-        return wider if self.levels == "dense" and wider.top > self.top else None
+        wider = replace(self, M=MAX_M) if self.levels == "dense" else self
+        return wider if wider.top > self.top else None
 
     def at_most(self, count: int) -> SFN:
         """Dense levels beyond M = 8 are refused: at no site would the next ones exist. The largest
