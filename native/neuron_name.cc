@@ -84,7 +84,7 @@ Levels fitted_levels(const NodeInfo& info) {
   const int64_t n = ranged(info, "N", 1, kMaxN), k = ranged(info, "K", 1, n);
   const int64_t s = ranged(info, "S", 1, kMaxN), octaves = (n - k) / s;
   if ((s & (s - 1)) != 0) info.refuse("S must be a power of two, not " + std::to_string(s));
-  const int64_t gap = octaves < 20 ? int64_t{2} << octaves : kMaxTop;
+  const int64_t gap = octaves < 20 ? int64_t{2} << octaves : 4 * kMaxTop;
   const int64_t top = k + s * (gap - 2) + (n - k) % s * gap;
   if (top > kMaxTop) info.refuse("levels reach beyond " + std::to_string(kMaxTop));
   return {top, k, s};

@@ -135,6 +135,18 @@ def test_a_factor_of_the_step_is_chosen_with_the_levels() -> None:
     assert chosen != steps
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+def test_neurons_of_different_sizes_emit_what_numpy_says(kernels: bool) -> None:
+    graph = with_scale(placed(8)[0], SFN(), SCALE)
+    assert len({n.model for n in graph.neurons}) == len(graph.neurons) == 2
+    taps = [v for n in graph.neurons for v in (n.inputs[0], n.outputs[0])]
+    found = Session(graph, taps=taps, kernels=kernels).run({"x": data()})
+    for neuron in graph.neurons:
+        steps = [graph.consts[s] if s else 0.0 for s in neuron.inputs[1:]]
+        expected = neuron.model.step(found[neuron.inputs[0]], *steps)
+        np.testing.assert_array_equal(found[neuron.outputs[0]], expected)
+
+
 def test_more_levels_are_nearer_to_all_of_them() -> None:
     x = {"x": data()}
     wanted = Session(network().ann).run(x)["y"]

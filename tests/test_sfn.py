@@ -802,7 +802,7 @@ def test_fitted_levels_have_sizes_of_their_own() -> None:
     assert list(model.parameters) == ["rule", "levels", "bound", "N", "K", "S"]
     assert parse_neuron(format_neuron(model)) == model
     assert make_neuron("sfn", levels="fitted") == SFN(levels="fitted", N=32, K=12, S=4)
-    assert model.wider() is None and not SFN(levels="fitted").fuses("both")
+    assert SFN(levels="fitted").wider() is None and not SFN(levels="fitted").fuses("both")
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,7 @@ LEVELS = ["M=4", "M=4:levels=sformer", "M=4:levels=linear", "M=4:levels=exponent
 @pytest.mark.parametrize("rule", ["nearest", "eq11"])
 def test_inputs_above_the_bound_of_a_relu6_fire_as_the_bound_does(levels: str, rule: str) -> None:
     neuron = rate_neuron(f"sfn:{levels}:rule={rule}")
+    assert isinstance(neuron, SFN)
     *_, spiking = stages(clipped("r = Clip(h, zero, six)"), RAMP, neuron=neuron, scale=0.13)
     (only,) = spiking.neurons
     assert op_types(spiking) == ["MatMul", "Neuron", "MatMul"]
