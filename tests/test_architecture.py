@@ -22,7 +22,7 @@ ROWS = [
     ["pipeline"],
     ["identity", "statistics", "calibrated", "fitted"],
     ["fidelity", "energy", "integer_energy", "spike_time_operations", "spike_time_energy", "rows"],
-    ["evaluation", "search", "sites", "diagnosis", "latency"],
+    ["evaluation", "search", "sites", "diagnosis", "latency", "quantized_ann"],
     [
         "spike_time_evaluation",
         "spike_recording",
