@@ -14,6 +14,7 @@ from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.calibration import Calibration
 from snnc.passes.threshold_rules import ThresholdRule
+from snnc.recipes.report import RecipeReport
 from snnc.search.grid import GRID, Choice
 from snnc.shards import missing
 
@@ -30,6 +31,7 @@ class CompileReport:
     rule, percentile: what thresholds were made from. neurons: the models chosen, each with the name
     of its site, which may have parameters of its own. imported: how many sites are quantisers of
     the network, to which neuron and scale are nothing. integer: of a network with integer synapses.
+    recipe: what was chosen for an energy budget, or by the recipe best.
     """
 
     neuron: RateNeuron
@@ -47,11 +49,17 @@ class CompileReport:
     neurons: tuple[tuple[str, RateNeuron], ...]
     integer: IntegerSynapses | None = None
     imported: int = 0
+    recipe: RecipeReport | None = None
 
     @property
     def chosen(self) -> bool:
         """Whether any neuron was chosen."""
         return self.sites > self.imported
+
+    @property
+    def allocated(self) -> bool:
+        """Whether steps were chosen site by site, and no rule made them."""
+        return self.recipe is not None and bool(self.recipe.sites)
 
     def summary(self) -> dict[str, Any]:
         """As `snnc compile --json` prints it (without the path of the file written)."""
@@ -65,7 +73,7 @@ class CompileReport:
             "sites": self.sites,
             "imported_quantizers": self.imported,
             "timesteps": self.timesteps,
-            "threshold_rule": self.rule.name if self.chosen else None,
+            "threshold_rule": self.rule.name if self.chosen and not self.allocated else None,
             "percentile": self.percentile if self.chosen and self.rule.takes_percentile else None,
             "lambda": self.scale if self.chosen else None,
             "fidelity": None
@@ -82,6 +90,7 @@ class CompileReport:
             "polarity": self.polarity,
             "synapses": "float" if self.integer is None else "int8",
             "integer": None if self.integer is None else self.integer.summary(),
+            "recipe": None if self.recipe is None else self.recipe.summary(),
             "warnings": list(self.warnings),
         }
 

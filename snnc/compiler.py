@@ -27,6 +27,10 @@ from snnc.passes.threshold_rules import ThresholdRule, percentile_of
 from snnc.passes.threshold_rules import threshold_rule as threshold_rule_of
 from snnc.pipeline import run_passes
 from snnc.prepare import Model
+from snnc.recipes.asked import neuron_of_recipe, require_best, require_goal
+from snnc.recipes.best import Goal, Made, best, spent
+from snnc.recipes.costs import Count
+from snnc.recipes.report import RecipeName
 from snnc.runtime import Session
 from snnc.search.grid import (
     FINE_GRID,
@@ -46,8 +50,12 @@ def compile(
     calibration: Source | None = None,
     statistics: str | Path | None = None,
     save_statistics: str | Path | None = None,
+    recipe: RecipeName = "balanced",
     scale: float | None = None,
     fidelity: float = 0.98,
+    energy_budget: float | None = None,
+    count: Count = "spikes",
+    sensitivities: str | Path | None = None,
     widen: bool | None = None,
     percentile: float | None = None,
     threshold_rule: ThresholdRule | str | None = None,
@@ -69,19 +77,29 @@ def compile(
     'random'. statistics: a file of what calibration saw, instead of samples. save_statistics: such
     a file to write, before lambda is chosen.
     A network whose neurons are all quantisers of its own needs no calibration.
+    recipe: 'paper' for sfn as published, 'balanced', or 'best' for steps by measured sensitivities
+    (docs/recipes.md), kept in the file `sensitivities`, which an interrupted run continues.
     scale: lambda in (0, 1]; None chooses the largest one that keeps the outputs' agreement with
-    the network's own at `fidelity`. widen: take a finer lambda, and with float synapses more
-    levels, where none does (None: if the neuron is passed by name). percentile: p of the thresholds
-    (spec 2.3). threshold_rule: what thresholds are made from (None: the neuron's own rule; see
-    snnc.passes.threshold_rules). polarity: a step for each sign, or one for both (None: for both
-    with integer synapses). synapses: 'int8' for 8-bit weights, spike counts of 8 bits and so at
-    most 127, or 255 where only positive spikes exist. timesteps: how often the input is shown; the
-    outputs are means over them. keep: patterns of node names that stay analog. verify: check
-    on random data that no rewriting of the network changes its outputs. Raises CompileError.
+    the network's own at `fidelity`, or with an energy_budget (over the trained network's energy,
+    eq. 43, counting spikes or events) the smallest one within it. widen: take a finer lambda, and
+    with float synapses more levels, where none does (None: if the neuron is passed by name).
+    percentile: p of the thresholds (spec 2.3). threshold_rule: what thresholds are made from
+    (None: the neuron's own rule; see snnc.passes.threshold_rules). polarity: a step for each sign,
+    or one for both (None: for both with integer synapses). synapses: 'int8' for 8-bit weights,
+    spike counts of 8 bits and so at most 127, or 255 where only positive spikes exist. timesteps:
+    how often the input is shown; the outputs are means over them. keep: patterns of node names
+    that stay analog. verify: check on random data that no rewriting of the network changes its
+    outputs. Raises CompileError.
     """
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
-    requested = neuron = rate_neuron(neuron)
+    requested = neuron = neuron_of_recipe(recipe, rate_neuron(neuron))
+    require_goal(energy_budget, count, scale, synapses, timesteps)
+    if recipe == "best":
+        require_best(scale, percentile, threshold_rule, polarity, synapses, timesteps)
+    elif sensitivities is not None:
+        message = f"the recipe {recipe} measures no sensitivities"
+        raise CompileError(message, help="take the recipe best")
     require_fidelity(fidelity)
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     timesteps = plain(timesteps)
@@ -116,21 +134,32 @@ def compile(
     rule = rule_for(network, neuron, threshold_rule, synapses)
     p = percentile_of(percentile, [rule] if sited.open_sites else [])
     reservoir = network.calibration.reservoir
-    calibrated = fitted(
-        network,
-        neuron,
-        rule,
-        percentile=p,
-        polarity=polarity,
-        synapses=synapses,
-        timesteps=timesteps,
-        scale=scale or 1.0,
-        watch=watch.graph,
-        progress=partial(watch.progress, "fitting thresholds"),
-    )
+    made: Made | None = None
+    if recipe == "best" and sited.open_sites:
+        record = None if sensitivities is None else Path(sensitivities)
+        goal = Goal(energy_budget, fidelity, count)
+        made = best(network, goal, output, record, watch.progress)
+        calibrated, neuron, polarity = made.graph, made.neuron, made.polarity
+    else:
+        calibrated = fitted(
+            network,
+            neuron,
+            rule,
+            percentile=p,
+            polarity=polarity,
+            synapses=synapses,
+            timesteps=timesteps,
+            scale=scale or 1.0,
+            watch=watch.graph,
+            progress=partial(watch.progress, "fitting thresholds"),
+        )
+    if made is None and energy_budget is not None and sited.open_sites:
+        made = spent(network, calibrated, neuron, polarity, recipe, energy_budget, count, output)
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice, given = None, scale
-    if scale is None and not sited.open_sites:
+    if made is not None:
+        scale = made.scale
+    elif scale is None and not sited.open_sites:
         scale = 1.0
     if scale is None:
         choose = partial(
@@ -175,6 +204,7 @@ def compile(
         calibration_samples=reservoir.seen,
         warnings=(*unused, *warnings),
         integer=integer,
+        recipe=None if made is None else made.report,
     )
     return SpikingNetwork(spiking, ann, report, network.sources)
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeAlias, TypeVar, get_args
 
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork, require_calibrated
+from snnc.calibrating import Watch
 from snnc.compiler import compile
 from snnc.coverage import coverage_of
 from snnc.data import Source, samples_of
 from snnc.energy import PJ_AC, PJ_MAC
-from snnc.errors import CompileError, unknown_name
+from snnc.errors import CompileError
 from snnc.evaluation import evaluate_each
 from snnc.fidelity import primary_output
+from snnc.files import require_writable
 from snnc.fits import ProgressOf, unwatched
 from snnc.integer_energy import PJ_ADD
 from snnc.ir.graph import Graph
-from snnc.ir.numbers import plain, real_number
-from snnc.pareto_front import Count, IntegerPoint, Pareto, RecipePoint
+from snnc.ir.numbers import plain
+from snnc.pareto_front import IntegerPoint, Pareto, RecipePoint
 from snnc.quantized_ann import quantized_ann, require_bits
+from snnc.recipes.budget import require_budget
+from snnc.recipes.costs import Count, require_count
+from snnc.recipes.report import RecipeName, require_recipe
 
 BITS = (8, 6, 4)
 """Of the integer networks that are drawn beside the spiking ones."""
@@ -33,8 +39,9 @@ EVENTS = tuple(float(r) for r in np.geomspace(0.04, 0.15, 6))
 """Default budgets: what spikes may take of the energy that their layers take in the ANN. Networks
 at lambda = 1 take about .05 of it. By events none can take more than .9 / 4.6 = .196."""
 
-RECIPES = ("paper", "balanced", "best")
+RECIPES: tuple[RecipeName, ...] = get_args(RecipeName)
 
+Point: TypeAlias = RecipePoint | IntegerPoint
 _Value = TypeVar("_Value")
 
 
@@ -42,10 +49,11 @@ def pareto(
     network: CalibratedNetwork,
     data: Source,
     *,
-    recipes: Iterable[str] = RECIPES,
+    recipes: str | Iterable[str] = RECIPES,
     budgets: Iterable[float] | None = None,
     count: Count = "spikes",
     bits: Iterable[int] = BITS,
+    sensitivities: str | Path | None = None,
     output: str | None = None,
     pj_ac: float = PJ_AC,
     pj_mac: float = PJ_MAC,
@@ -55,11 +63,12 @@ def pareto(
     """Each recipe at each energy budget, and the trained network in integers of so many bits, in
     one pass over `data`, which are not the calibration samples.
 
-    budgets: energy over the ANN's (eq. 43, at 0.9 and 4.6 pJ, on the calibration samples) in
-    (0, 1]; None for six that suit the network. count: whether spikes or events are counted. bits:
-    of activations and weights, () for none. pj_ac, pj_mac: by which the energies of the result are
-    counted; pj_integer_add: see Pareto. A budget that a recipe cannot meet becomes a point without
-    a result, as do integers for a network that has its own. CompileError if there is no point.
+    budgets: energy over the ANN's (eq. 43, at 0.9 and 4.6 pJ, on the calibration samples); None for
+    six that suit the network. count: whether spikes or events are counted. bits: of activations and
+    weights, () for none. sensitivities: file that keeps what the recipe best measures, which an
+    interrupted run continues. pj_ac, pj_mac: by which the energies of the result are counted;
+    pj_integer_add: see Pareto. A budget that a recipe cannot meet becomes a point without a result,
+    as do integers for a network that has its own. CompileError if there is no point at all.
     """
     require_calibrated(network)
     names, widths = require_recipes(recipes), require_widths(bits)
@@ -68,29 +77,19 @@ def pareto(
     primary_output(network.ann, output)
     if isinstance(data, str | Path):
         require_data_apart(data, *network.sources)
+    if sensitivities is not None:
+        require_writable(Path(sensitivities), *network.sources)
     samples = samples_of(data, network.ann)
     asked = asked or budgets_for(network, count)
-    made: list[RecipePoint | IntegerPoint] = []
-    graphs: list[Graph] = []
-
-    def attempt(point: RecipePoint | IntegerPoint, make: Callable[[], Graph]) -> None:
-        """Notes the network of a point, or why there is none."""
-        try:
-            graphs.append(make())
-        except CompileError as refusal:
-            point = replace(point, refusal=refusal)
-        made.append(point)
-
-    for name in names:
-        for budget in asked:
-            told = partial(_told, progress, f"{name} at {budget:g}")
-            make = partial(_compiled, network, name, budget, count, output, told)
-            attempt(RecipePoint(name, budget), make)
-    for width in widths:
-        told = partial(progress, f"rounding weights to {width} bits")
-        attempt(IntegerPoint(width), partial(quantized_ann, network, width, told))
+    points: list[Point] = [RecipePoint(name, budget) for name in names for budget in asked]
+    points += [IntegerPoint(width) for width in widths]
+    with tempfile.TemporaryDirectory(prefix="snnc-pareto-") as scratch:
+        kept = Path(sensitivities or Path(scratch) / "curves.npz")
+        making = _Making(network, count, output, kept, progress)
+        made = [making.attempt(point) for point in points]
+    graphs = [graph for _, graph in made if graph is not None]
     if not graphs:
-        raise _none(made)
+        raise _none(made[0][0])
     results = iter(
         evaluate_each(
             network.ann,
@@ -102,7 +101,7 @@ def pareto(
             progress=lambda done: progress("evaluating", done, samples.count),
         )
     )
-    found = [p if p.refusal is not None else replace(p, result=next(results)) for p in made]
+    found = [p if graph is None else replace(p, result=next(results)) for p, graph in made]
     return Pareto(
         tuple(point for point in found if isinstance(point, RecipePoint)),
         tuple(point for point in found if isinstance(point, IntegerPoint)),
@@ -111,24 +110,20 @@ def pareto(
     )
 
 
-def require_recipes(recipes: Iterable[str]) -> tuple[str, ...]:
-    """Each recipe once; CompileError for an unknown one, or none."""
-    found = _listed(recipes, "recipe")
-    for name in found:
-        if name not in RECIPES:
-            raise unknown_name("recipe", str(name), RECIPES)
-    return found
+def require_recipes(recipes: str | Iterable[str]) -> tuple[RecipeName, ...]:
+    """Each recipe once, of a list or between commas; CompileError for an unknown one, or none."""
+    texts = recipes.split(",") if isinstance(recipes, str) else recipes
+    names = _listed((text for text in texts if text), "recipe")
+    for name in names:
+        require_recipe(name)
+    return tuple(known for name in names for known in RECIPES if known == name)
 
 
 def require_budgets(budgets: Iterable[float]) -> tuple[float, ...]:
     """Each budget once; CompileError for one out of range, or none."""
     found = _listed(budgets, "energy budget")
     for budget in found:
-        if not 0 < real_number(budget, "energy budget") <= 1:
-            raise CompileError(
-                f"energy budget {budget} is out of range",
-                help="choose 0 < budget <= 1, a share of the energy of the trained network",
-            )
+        require_budget(budget)
     return found
 
 
@@ -138,12 +133,6 @@ def require_widths(bits: Iterable[int]) -> tuple[int, ...]:
     for width in found:
         require_bits(width)
     return found
-
-
-def require_count(count: str) -> None:
-    """Raises CompileError for what is no way to count accumulates."""
-    if count not in get_args(Count):
-        raise unknown_name("count", str(count), get_args(Count))
 
 
 def require_data_apart(data: str | Path, *sources: Path) -> None:
@@ -176,41 +165,48 @@ def _listed(values: Iterable[_Value], what: str) -> tuple[_Value, ...]:
     return found
 
 
-def _none(made: list[RecipePoint | IntegerPoint]) -> CompileError:
-    first = next(point.refusal for point in made if point.refusal is not None)
-    return CompileError(f"there is no point to draw: {first.message}", at=first.at, help=first.help)
+def _none(first: Point) -> CompileError:
+    """The error where no point has a network, with the reason of the first."""
+    why = first.refusal
+    assert why is not None
+    return CompileError(f"there is no point to draw: {why.message}", at=why.at, help=why.help)
 
 
-def _told(progress: ProgressOf, name: str, phase: str, done: int, total: int | None) -> None:
-    progress(f"{name}: {phase}", done, total)
+class _Making:
+    """Makes the network of one point after the other; sensitivities are measured once."""
 
+    def __init__(
+        self,
+        network: CalibratedNetwork,
+        count: Count,
+        output: str | None,
+        sensitivities: Path,
+        progress: ProgressOf,
+    ) -> None:
+        self._network, self._count, self._output = network, count, output
+        self._sensitivities, self._progress = sensitivities, progress
 
-def _compiled(
-    network: CalibratedNetwork,
-    recipe: str,
-    budget: float,
-    count: Count,
-    output: str | None,
-    told: Callable[[str, int, int | None], None],
-) -> Graph:
-    """STAND-IN until compile takes recipes."""
-    from snnc.evaluation import measure
+    def attempt(self, point: Point) -> tuple[Point, Graph | None]:
+        """The network of a point, or the point with why there is none."""
+        try:
+            return point, self._made(point)
+        except CompileError as refusal:
+            return replace(point, refusal=refusal), None
 
-    neuron = "sfn:levels=sformer:rule=eq11" if recipe == "paper" else "sfn"
-    polarity = "shared" if recipe == "best" else "separate"
-    samples = network.calibration.reservoir.samples(64)
-    low, high, found = 0.01, 1.0, None
-    for i in range(8):
-        scale = 1.0 if i == 0 else (low * high) ** 0.5
-        graph = compile(network, neuron=neuron, polarity=polarity, scale=scale).graph
-        energy = measure(graph, samples).energy()
-        ratio = energy.ratio_spikes if count == "spikes" else energy.ratio_events
-        told("choosing lambda", i + 1, 8)
-        if ratio <= budget:
-            high, found = scale, graph
-        elif i == 0:
-            raise CompileError(f"the energy budget {budget:g} cannot be met")
-        else:
-            low = scale
-    assert found is not None
-    return found
+    def _made(self, point: Point) -> Graph:
+        if isinstance(point, IntegerPoint):
+            rounding = partial(self._progress, f"rounding weights to {point.bits} bits")
+            return quantized_ann(self._network, point.bits, rounding)
+
+        def told(phase: str, done: int, total: int | None) -> None:
+            self._progress(f"{point.recipe} at {point.budget:g}: {phase}", done, total)
+
+        return compile(
+            self._network,
+            recipe=point.recipe,
+            energy_budget=point.budget,
+            count=self._count,
+            output=self._output,
+            sensitivities=self._sensitivities if point.recipe == "best" else None,
+            watch=Watch(told),
+        ).graph

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from snnc.errors import CompileError
 from snnc.evaluation import Evaluation, MetricName
 from snnc.integer_energy import integer_ratio, pj_integer_mac
-
-Count: TypeAlias = Literal["spikes", "events"]
-"""What an accumulate is counted for: every spike of a neuron, or every neuron that spikes."""
+from snnc.recipes.costs import Count
+from snnc.recipes.report import RecipeName
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class RecipePoint:
     budget: energy over the ANN's, on the calibration samples; result: on other samples.
     """
 
-    recipe: str
+    recipe: RecipeName
     budget: float
     result: Evaluation | None = None
     refusal: CompileError | None = None

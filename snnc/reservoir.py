@@ -84,9 +84,10 @@ class Reservoir:
             self._keep(kept)
         self._trim()
 
-    def kept(self, limit: int | None = None) -> list[Kept]:
-        """The kept samples (a uniform choice of `limit` of them) in the order of their places."""
-        return sorted(self._kept[:limit], key=lambda k: (k.place, k.key))
+    def kept(self, limit: int | None = None, start: int = 0) -> list[Kept]:
+        """The kept samples (a uniform choice from `start` to `limit`) in the order of their
+        places."""
+        return sorted(self._kept[start:limit], key=lambda k: (k.place, k.key))
 
     @classmethod
     def restored(
@@ -118,19 +119,22 @@ class Reservoir:
             for kept in self._kept
         )
 
-    def samples(self, limit: int | None = None) -> Samples:
-        """The kept samples (a uniform choice of `limit` of them), as data of their own."""
+    def samples(self, limit: int | None = None, start: int = 0) -> Samples:
+        """The kept samples (a uniform choice from `start` to `limit`), as data of their own.
+
+        Choices that do not overlap share no sample.
+        """
         return Samples(
-            lambda size: self.batches(size, limit),
-            len(self._kept[:limit]),
+            lambda size: self.batches(size, limit, start),
+            len(self._kept[start:limit]),
             single=self.single,
             splittable=self.splittable,
         )
 
-    def batches(self, size: int, limit: int | None = None) -> Iterator[Feeds]:
+    def batches(self, size: int, limit: int | None = None, start: int = 0) -> Iterator[Feeds]:
         """The kept samples (see `kept`), joined into batches where their shapes agree."""
         group: list[Feeds] = []
-        for kept in self.kept(limit):
+        for kept in self.kept(limit, start):
             if not self.splittable:
                 yield kept.feeds
                 continue

@@ -24,6 +24,7 @@ from snnc.cli.options import (
     verify_option,
 )
 from snnc.cli.output import Progress, json_option, print_json
+from snnc.cli.recipes import recipe_options, recipe_rows
 from snnc.cli.schedule import compile_options, wanted_schedule
 from snnc.cli.spike_times import show_spike_times, spike_timing
 from snnc.compile_report import CompileReport
@@ -38,6 +39,8 @@ from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES, SPIKE_TIME_PASS_NAMES
+from snnc.recipes.costs import Count
+from snnc.recipes.report import RecipeName
 from snnc.report import percent, short, table
 from snnc.spike_time_compiler import compile_spike_times
 
@@ -59,6 +62,7 @@ from snnc.spike_time_compiler import compile_spike_times
     metavar="OUT.onnx",
     help="File to write.  [default: MODEL with .snn.onnx]",
 )
+@recipe_options
 @scale_options
 @neuron_options
 @threshold_rule_option
@@ -90,6 +94,10 @@ def compile_command(
     statistics: Path | None,
     save_statistics: Path | None,
     out: Path | None,
+    recipe: RecipeName,
+    energy_budget: float | None,
+    count: Count,
+    sensitivities: Path | None,
     scale: float | None,
     fidelity: float,
     percentile: float | None,
@@ -171,8 +179,12 @@ def compile_command(
             calibration=samples_from(calibration),
             statistics=statistics,
             save_statistics=save_statistics,
+            recipe=recipe,
             scale=scale,
             fidelity=fidelity,
+            energy_budget=energy_budget,
+            count=count,
+            sensitivities=sensitivities,
             widen=m is None,
             percentile=percentile,
             polarity=polarity,
@@ -197,21 +209,14 @@ def compile_command(
     if as_json:
         print_json(summary)
         return
-    found = (
-        "as given"
-        if report.choice is None
-        else (
-            f"{report.choice.measure} agreement {report.choice.fidelity:.4f} "
-            f"on {report.choice.samples} calibration samples"
-        )
-    )
     rows = []
     if report.chosen:
         layers = report.sites - report.imported
         rows += [
             ("neuron", f"{_described(report)}, {layers} layers"),
-            ("lambda", f"{report.scale:.4g} ({found})"),
+            ("lambda", f"{report.scale:.4g} ({_found(report)})"),
             ("thresholds", _rule(report)),
+            *recipe_rows(report.recipe),
         ]
     if report.imported:
         rows.append(("neuron", f"aif (imported quantisers), {report.imported} layers"))
@@ -245,8 +250,21 @@ def _described(report: CompileReport) -> str:
     return f"{neuron.name} ({', '.join(found)}, {steps})"
 
 
+def _found(report: CompileReport) -> str:
+    """How lambda was found."""
+    if report.recipe is not None:
+        return f"{report.recipe.chosen.agreement:.4f} agreement on calibration samples"
+    if report.choice is None:
+        return "as given"
+    choice = report.choice
+    samples = f"on {choice.samples} calibration samples"
+    return f"{choice.measure} agreement {choice.fidelity:.4f} {samples}"
+
+
 def _rule(report: CompileReport) -> str:
     """What thresholds were made from."""
+    if report.allocated:
+        return "by measured sensitivity of each site"
     p = f" (p = {report.percentile:g} %)" if report.rule.takes_percentile else ""
     return f"{report.rule.name}{p}"
 

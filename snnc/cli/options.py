@@ -46,11 +46,21 @@ mask_option = click.option(
 )
 
 
-def _given_or_chosen(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Refuses --fidelity beside a lambda that is given (a callback of click, of both options)."""
-    sources = map(context.get_parameter_source, ("scale", "fidelity"))
-    if all(source is ParameterSource.COMMANDLINE for source in sources):
+_GOALS = {"scale": "--lambda", "fidelity": "--fidelity", "energy_budget": "--energy-budget"}
+"""Options that settle a lambda, or what it is chosen by."""
+
+
+def given_or_chosen(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuses two goals at once (a callback of click, of each of these options)."""
+    asked = [
+        option
+        for name, option in _GOALS.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if asked[:2] == ["--lambda", "--fidelity"]:
         raise click.UsageError("--lambda and --fidelity, which a lambda is chosen by: pass one")
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(asked)} are two goals: pass one")
     return value
 
 
@@ -59,13 +69,13 @@ scale_options = together(
         "--lambda",
         "scale",
         type=float,
-        callback=_given_or_chosen,
+        callback=given_or_chosen,
         help="Scale factor in (0, 1].  [default: the largest that keeps --fidelity]",
     ),
     click.option(
         "--fidelity",
         type=float,
-        callback=_given_or_chosen,
+        callback=given_or_chosen,
         default=0.98,
         show_default=True,
         help="Agreement with the network that a chosen lambda keeps.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -32,8 +32,9 @@ from snnc.pareto import (
     require_recipes,
     require_widths,
 )
-from snnc.pareto_front import Count, IntegerPoint, Pareto, RecipePoint
+from snnc.pareto_front import IntegerPoint, Pareto, RecipePoint
 from snnc.plots import plot, require_format
+from snnc.recipes.costs import Count
 from snnc.report import percent, table
 
 
@@ -63,10 +64,10 @@ from snnc.report import percent, table
 )
 @click.option(
     "--count",
-    type=click.Choice(["spikes", "events"]),
+    type=click.Choice(get_args(Count)),
     default="spikes",
     show_default=True,
-    help="What an accumulate is counted for: every spike, or every neuron that spikes.",
+    help="Whether energies count every spike, or one event for all spikes of a neuron.",
 )
 @click.option(
     "--bits",
@@ -75,6 +76,12 @@ from snnc.report import percent, table
     show_default=True,
     metavar="B,B,...",
     help="Integers of activations and weights to set the trained network beside in.",
+)
+@click.option(
+    "--sensitivities",
+    type=click.Path(path_type=Path),
+    metavar="C.npz",
+    help="File that the recipe best keeps what it measured in; an interrupted run continues it.",
 )
 @site_options
 @click.option(
@@ -106,6 +113,7 @@ def pareto_command(
     budgets: tuple[float, ...] | None,
     count: Count,
     bits: tuple[int, ...],
+    sensitivities: Path | None,
     keep: tuple[str, ...],
     encode_input: bool,
     mask_input: str | None,
@@ -126,7 +134,7 @@ def pareto_command(
       snnc pareto model.onnx --data test.npz --calibration samples.npz --plot pareto.svg
     """
     require_one_of(calibration, statistics)
-    names = require_recipes(name.strip() for name in recipes.split(",") if name.strip())
+    require_recipes(recipes)
     require_widths(bits)
     if budgets is not None:
         require_budgets(budgets)
@@ -135,6 +143,8 @@ def pareto_command(
     if picture is not None:
         require_format(picture)
         require_writable(picture, model, data, seen, *external_files(model))
+    if sensitivities is not None:
+        require_writable(sensitivities, model, data, seen, *external_files(model))
     with Progress() as progress:
         network = calibrate(
             model,
@@ -148,10 +158,11 @@ def pareto_command(
         found = pareto(
             network,
             data,
-            recipes=names,
+            recipes=recipes,
             budgets=budgets,
             count=count,
             bits=bits,
+            sensitivities=sensitivities,
             output=output,
             pj_ac=pj_ac,
             pj_mac=pj_mac,

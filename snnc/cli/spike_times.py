@@ -27,7 +27,7 @@ from snnc.spiking_network import SpikeTimeNetwork
 
 _COUNTING = (
     *("scale", "fidelity", "m", "rule", "levels", "polarity", "threshold_rule", "synapses"),
-    *("timesteps", "encode_input"),
+    *("timesteps", "encode_input", "recipe", "energy_budget", "count", "sensitivities"),
 )
 """Options of compile that only neurons that count spikes know."""
 

@@ -12,7 +12,10 @@ from snnc.ir.rate_neuron import RateNeuron, Synapses, finite_step
 
 @dataclass(frozen=True)
 class SoftmaxMax:
-    """Softmax sites: step from the maximum, without lambda, positive branch only (spec 2.6)."""
+    """Softmax sites: step from the maximum, without lambda, positive branch only (spec 2.6).
+
+    Sites whose thresholds were chosen keep them.
+    """
 
     neuron: RateNeuron
     synapses: Synapses = "float"
@@ -26,6 +29,8 @@ class SoftmaxMax:
 
         def rule(node: Node) -> Replacement | None:
             if not isinstance(node, Site) or node.role != "softmax" or node.statistics is None:
+                return None
+            if node.thresholds is not None:
                 return None
             maximum = node.statistics.maximum
             step = finite_step(neuron.softmax_step(maximum)) if maximum > 0 else 0.0

@@ -1,0 +1,72 @@
+"""What a recipe is asked for, refused at once where it cannot be had."""
+
+from __future__ import annotations
+
+from snnc.errors import CompileError
+from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
+from snnc.neurons.sfn import SFN
+from snnc.passes.threshold_rules import ThresholdRule
+from snnc.recipes.budget import require_budget
+from snnc.recipes.costs import Count, require_count
+from snnc.recipes.report import RecipeName, require_recipe
+
+PAPER = SFN(rule="eq11", levels="sformer")
+"""The neuron as published (arXiv 2510.23383, eqs. 8-12)."""
+
+
+def neuron_of_recipe(recipe: RecipeName, neuron: RateNeuron) -> RateNeuron:
+    """The neuron that a recipe compiles to; CompileError beside one asked for that it is not."""
+    require_recipe(recipe)
+    if recipe == "balanced":
+        return neuron
+    settled = PAPER if recipe == "paper" else SFN()
+    if neuron not in (SFN(), settled):
+        raise CompileError(
+            f"the recipe {recipe} settles the neuron, and another one is asked for",
+            help="leave the neuron and its parameters out, or take the recipe balanced",
+        )
+    return settled
+
+
+def require_goal(
+    budget: float | None, count: Count, scale: float | None, synapses: Synapses, timesteps: int
+) -> None:
+    """Raises CompileError for an energy budget that is none, or that goes with no search."""
+    require_count(count)
+    if budget is None:
+        return
+    require_budget(budget)
+    if scale is not None:
+        raise CompileError(
+            "a lambda and an energy budget, which one is chosen by, are both given",
+            help="leave one of them out",
+        )
+    if synapses == "int8" or timesteps > 1:
+        raise CompileError(
+            "an energy budget is met at one timestep and with float synapses",
+            help="leave the budget out, or --timesteps and --synapses",
+        )
+
+
+def require_best(
+    scale: float | None,
+    percentile: float | None,
+    rule: ThresholdRule | str | None,
+    polarity: Polarity | None,
+    synapses: Synapses,
+    timesteps: int,
+) -> None:
+    """Raises CompileError for what the recipe `best` chooses itself, or cannot do."""
+    given = {
+        "lambda": scale is not None,
+        "percentile": percentile is not None,
+        "threshold rule": rule is not None,
+        "polarity": polarity is not None,
+        "integer synapses": synapses == "int8",
+        "timesteps": timesteps > 1,
+    }
+    if named := [name for name, asked in given.items() if asked]:
+        raise CompileError(
+            f"the recipe best chooses every step itself: it takes no {' and no '.join(named)}",
+            help="leave that out, or take the recipe balanced",
+        )

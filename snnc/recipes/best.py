@@ -1,0 +1,243 @@
+"""The recipe `best`: steps by measured sensitivities, guarded by held-back samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from snnc.calibrated import CalibratedNetwork, Progress
+from snnc.data import Samples
+from snnc.errors import CompileError
+from snnc.fitted import fitted
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Node, Site
+from snnc.ir.rate_neuron import Polarity, RateNeuron
+from snnc.neurons.sfn import SFN
+from snnc.recipes.allocation import Allocation, Allocator
+from snnc.recipes.budget import Measured, Yardstick, metered, within_budget
+from snnc.recipes.costs import Costs, Count
+from snnc.recipes.curves import FINE, Measuring, SiteCurve, site_curves
+from snnc.recipes.record import CurveRecord
+from snnc.recipes.report import RecipeName, RecipeReport, SiteChoice
+
+SAMPLES, HELD = 128, 128
+"""Calibration samples that a recipe is made with, and held back, at most."""
+
+HELD_SHARE = 0.25
+"""Of the calibration samples, at most."""
+
+SHARED: Polarity = "shared"
+"""One step for both signs: what a sign with few and small activations spares in error by a finer
+step it costs many times in spikes."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked for: an energy that is not exceeded, or an agreement that is kept."""
+
+    budget: float | None
+    fidelity: float
+    count: Count
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network ready for the passes of a scale factor: the graph of stage calibrated, its neuron,
+    lambda and polarity, and what was done."""
+
+    graph: Graph
+    neuron: RateNeuron
+    scale: float
+    polarity: Polarity
+    report: RecipeReport
+
+
+def best(
+    network: CalibratedNetwork,
+    goal: Goal,
+    output: str,
+    record: Path | None = None,
+    progress: Progress = lambda phase, done, total: None,
+) -> Made:
+    """The network of least output error within an energy budget, or of least energy that keeps an
+    agreement. record: file of measured curves, which an interrupted run continues.
+
+    Labels are never read. CompileError where no steps meet the budget.
+    """
+    return _Best(network, goal, output, record, progress).made()
+
+
+def spent(
+    network: CalibratedNetwork,
+    calibrated: Graph,
+    neuron: RateNeuron,
+    polarity: Polarity,
+    recipe: RecipeName,
+    budget: float,
+    count: Count,
+    output: str,
+) -> Made:
+    """The network of one global scale factor whose energy is within the budget."""
+    samples = network.calibration.reservoir.samples(SAMPLES)
+    yardstick = Yardstick(network.ann, calibrated, samples, output)
+    scaled = metered(calibrated, neuron, polarity)
+    found = within_budget(yardstick, scaled, budget, count)
+    report = RecipeReport(recipe, count, budget, found, samples=yardstick.samples)
+    return Made(calibrated, neuron, found.scale, polarity, report)
+
+
+class _Best:
+    def __init__(
+        self,
+        network: CalibratedNetwork,
+        goal: Goal,
+        output: str,
+        record: Path | None,
+        progress: Progress,
+    ) -> None:
+        self._goal, self._output, self._progress = goal, output, progress
+        self._network, self._neuron = network, SFN()
+        kept = len(network.calibration.reservoir)
+        if not kept:
+            raise CompileError(
+                "the recipe best measures the network on calibration samples, and none were kept",
+                help="pass --calibration with samples",
+            )
+        held = min(HELD, int(kept * HELD_SHARE))
+        reservoir = network.calibration.reservoir
+        self._fit = reservoir.samples(min(SAMPLES, kept - held))
+        self._held = reservoir.samples(kept, kept - held) if held else None
+        self._graph = network.graph()
+        self._curves = self._measured_curves(record)
+        self._allocator = Allocator(self._curves, self._costs())
+        self._yardstick = Yardstick(network.ann, self._graph, self._fit, output)
+
+    def _measured_curves(self, record: Path | None) -> tuple[SiteCurve, ...]:
+        def told(done: int, total: int) -> None:
+            self._progress("measuring sensitivities", done, total)
+
+        sited, how = self._network.sited, Measuring(self._neuron, self._output, {}, progress=told)
+        if record is None:
+            return site_curves(sited, self._fit, how)
+        kept = CurveRecord(record, self._network, self._fit, self._neuron, self._output)
+        return site_curves(sited, self._fit, replace(how, known=kept.curves, found=kept.add))
+
+    def _costs(self) -> Costs:
+        spiking = metered(self._graph, self._neuron, SHARED).at(1.0).graph
+        feeds = next(self._fit.batches(8))
+        size = self._fit.size_of(feeds)
+        return Costs(spiking, feeds, size, self._curves, self._goal.count)
+
+    def made(self) -> Made:
+        """The recipe's network, or the one of a global lambda where that measures better."""
+        chosen, graph, allocation = (
+            self._by_fidelity() if self._goal.budget is None else self._by_budget(self._goal.budget)
+        )
+        report = RecipeReport(
+            "best",
+            self._goal.count,
+            self._goal.budget,
+            chosen,
+            sites=_choices(self._network.sited, self._curves, allocation),
+            samples=self._yardstick.samples,
+            noise=max((curve.noise for curve in self._curves), default=0.0),
+            passes=("allocate-steps",),
+        )
+        made = Made(graph, self._neuron, chosen.scale, SHARED, report)
+        return made if self._held is None else self._guarded(made, self._held)
+
+    def _by_budget(self, budget: float) -> tuple[Measured, Graph, Allocation]:
+        """The allocation whose energy, measured, is within the budget."""
+        if self._allocator.cheapest > budget:
+            raise CompileError(
+                f"the energy budget {budget:g} cannot be met: the cheapest steps take "
+                f"{self._allocator.cheapest:.3g} of the trained network's energy",
+                help="raise the budget, or keep fewer layers real",
+            )
+        aim = budget
+        for _ in range(_AIMS):
+            allocation = self._allocator.at(aim)
+            graph = with_steps(self._graph, allocation.steps)
+            scaled = metered(graph, self._neuron, SHARED)
+            found = self._yardstick.measured(scaled, COARSEST, self._goal.count)
+            if found.ratio <= budget:
+                break
+            aim *= 0.98 * budget / found.ratio
+        found = within_budget(self._yardstick, scaled, budget, self._goal.count, COARSEST)
+        return found, graph, allocation
+
+    def _by_fidelity(self) -> tuple[Measured, Graph, Allocation]:
+        """The cheapest allocation that keeps the agreement: by bisection over the energy."""
+        low, high = self._allocator.cheapest, max(_DEAREST, 2 * self._allocator.cheapest)
+        best: tuple[Measured, Graph, Allocation] | None = None
+        for number in range(_HALVINGS):
+            aim = high if best is None and number == 0 else float(np.sqrt(low * high))
+            allocation = self._allocator.at(aim)
+            graph = with_steps(self._graph, allocation.steps)
+            scaled = metered(graph, self._neuron, SHARED)
+            found = self._yardstick.measured(scaled, COARSEST, self._goal.count)
+            self._progress("choosing the energy", number + 1, _HALVINGS)
+            if found.agreement >= self._goal.fidelity or best is None:
+                best, high = (found, graph, allocation), aim
+            else:
+                low = aim
+        assert best is not None
+        return best
+
+    def _guarded(self, made: Made, samples: Samples) -> Made:
+        """The network made, or that of a global lambda and equal energy if it has less error on
+        samples that neither was made with."""
+        yardstick = Yardstick(self._network.ann, self._graph, samples, self._output)
+        scaled = metered(made.graph, made.neuron, made.polarity)
+        held = yardstick.measured(scaled, made.scale, self._goal.count)
+        report = replace(made.report, held=held, held_back=yardstick.samples)
+        plain_graph, neuron = fitted(self._network, SFN()), SFN()
+        plain = metered(plain_graph, neuron, "separate")
+        try:
+            equal = within_budget(
+                self._yardstick, plain, made.report.chosen.ratio, self._goal.count
+            )
+        except CompileError:  # no lambda is as cheap
+            return replace(made, report=report)
+        there = yardstick.measured(plain, equal.scale, self._goal.count)
+        report = replace(report, plain=there)
+        if there.error < held.error:
+            report = replace(report, chosen=equal, kept="global lambda", sites=(), passes=())
+            return Made(plain_graph, neuron, equal.scale, "separate", report)
+        return replace(made, report=report)
+
+
+COARSEST = 0.8
+"""Lambda of allocated thresholds, theta = step / COARSEST, before the energy is measured."""
+
+_AIMS, _HALVINGS, _DEAREST = 4, 8, 2.0
+
+
+def with_steps(graph: Graph, steps: Mapping[str, float]) -> Graph:
+    """A calibrated graph whose sites have these steps at lambda = COARSEST."""
+
+    def rule(node: Node) -> Replacement | None:
+        if not isinstance(node, Site) or node.outputs[0] not in steps or node.statistics is None:
+            return None
+        theta = float(np.float32(steps[node.outputs[0]] / COARSEST))
+        positive = (theta if node.statistics.maximum > 0 else 0.0,)
+        negative = (theta if node.statistics.minimum < 0 else 0.0,)
+        return Replacement((replace(node, thresholds=(positive, negative), axis=0),))
+
+    return graph.rewrite(rule)
+
+
+def _choices(
+    sited: Graph, curves: tuple[SiteCurve, ...], allocation: Allocation
+) -> tuple[SiteChoice, ...]:
+    names = {site.outputs[0]: site.loc.names[0] for site in sited.open_sites}
+    found = []
+    for curve in curves:
+        step = allocation.steps[curve.name] / curve.unit
+        spikes = float(np.interp(step, FINE, curve.spikes))
+        share = allocation.shares[curve.name]
+        found.append(SiteChoice(names[curve.name], curve.role, step, spikes, share))
+    return tuple(found)

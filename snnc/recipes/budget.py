@@ -1,0 +1,134 @@
+"""One global scale factor that spends an energy budget, measured on samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from snnc.data import Feeds, Samples
+from snnc.energy import EnergyMeter
+from snnc.errors import CompileError
+from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
+from snnc.ir.graph import Graph
+from snnc.ir.numbers import real_number
+from snnc.ir.rate_neuron import Polarity, RateNeuron
+from snnc.recipes.costs import Count
+from snnc.rows import batches_and_axes, rows_of
+from snnc.runtime import Session, batch_size
+from snnc.search.scaled import Scaled
+
+SMALLEST = 0.005
+"""The smallest lambda that is tried."""
+
+TOLERANCE = 0.01
+"""How far below a budget the energy may stay."""
+
+_TRIES = 12
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network on some samples. ratio: energy, as it is counted; error: squared error of the
+    output over its squared distance from its mean; agreement: as `snnc compile` measures it."""
+
+    scale: float
+    ratio: float
+    error: float
+    agreement: float
+
+
+class Yardstick:
+    """Measures spiking networks by the trained one's outputs on some samples."""
+
+    def __init__(self, ann: Graph, network: Graph, samples: Samples, output: str) -> None:
+        """network: of any stage; which kind of output it has is read from it."""
+        session = Session(ann)
+        batches, axes = batches_and_axes(session, samples, batch_size(network, ()), (output,))
+        self._output, self._axis = output, axes[output]
+        self._feeds: list[tuple[Feeds, int]] = [(f, samples.size_of(f)) for f in batches]
+        self._exact = [rows_of(session.run(f)[output], self._axis) for f, _ in self._feeds]
+        self._centre = centre_of(self._exact)
+        self.measure: Measure = measure_of(network, output) if varied(self._exact) else "cosine"
+        centre = 0.0 if self._centre is None else self._centre
+        flat = [np.asarray(each, np.float64).reshape(len(each), -1) for each in self._exact]
+        self._spread = sum(float(np.square(each - centre).sum()) for each in flat) or 1.0
+        self.samples = sum(map(len, self._exact))
+
+    def measured(self, scaled: Scaled, scale: float, count: Count) -> Measured:
+        """The network at one scale factor; `scaled` must be metered."""
+        at = scaled.at(scale)
+        meter, score, wrong = EnergyMeter(at.graph), Agreement(self._centre), 0.0
+        for (feeds, size), exact in zip(self._feeds, self._exact, strict=True):
+            values = at.run(feeds)
+            rows = rows_of(values[self._output], self._axis)
+            score.update(rows, exact)
+            wrong += float(np.square(np.asarray(rows, np.float64) - exact).sum())
+            meter.update(values, size)
+        energy = meter.energy()
+        ratio = energy.ratio_spikes if count == "spikes" else energy.ratio_events
+        return Measured(float(scale), float(ratio), wrong / self._spread, score.value(self.measure))
+
+
+def require_budget(budget: float) -> None:
+    """Raises CompileError for an energy that cannot be asked for."""
+    if not 0 < real_number(budget, "energy budget") < math.inf:
+        raise CompileError(
+            f"energy budget {budget} is out of range",
+            help="pass the energy over the trained network's, .25 say",
+        )
+
+
+def within_budget(
+    yardstick: Yardstick,
+    scaled: Scaled,
+    budget: float,
+    count: Count,
+    start: float = 0.2,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """The network of the smallest lambda in [SMALLEST, 1] whose energy is within the budget.
+
+    By regula falsi on the logarithms, until the energy is less than TOLERANCE below the budget.
+    CompileError where lambda = 1 still costs more.
+    """
+    low, high = SMALLEST, 1.0
+    best: Measured | None = None
+    scale = min(max(start, low), high)
+    for number in range(_TRIES):
+        found = yardstick.measured(scaled, scale, count)
+        progress(number + 1)
+        if found.ratio <= budget:
+            best = found if best is None or found.scale < best.scale else best
+            high = scale
+            if scale == SMALLEST or found.ratio >= budget * (1 - TOLERANCE):
+                break
+        elif scale == 1.0:
+            raise CompileError(
+                f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still "
+                f"takes {found.ratio:.3g} of the trained one's energy",
+                help="raise the budget, or take --recipe best",
+            )
+        else:
+            low = scale
+        aim = scale * found.ratio / (budget * (1 - TOLERANCE / 2))
+        scale = _between(aim, low, high, best is None)
+    if best is None:
+        best = yardstick.measured(scaled, 1.0, count)
+    return best
+
+
+def _between(aim: float, low: float, high: float, open_above: bool) -> float:
+    """The aimed-at scale factor, kept inside the bracket."""
+    if open_above and aim >= 1.0:
+        return 1.0
+    if low == SMALLEST and aim <= SMALLEST:
+        return SMALLEST
+    return aim if low < aim < high else math.sqrt(low * high)
+
+
+def metered(calibrated: Graph, neuron: RateNeuron, polarity: Polarity) -> Scaled:
+    """Networks of every scale factor whose sessions return what an EnergyMeter reads."""
+    return Scaled(calibrated, neuron, polarity, metered=True)
