@@ -27,7 +27,7 @@ def draw_pareto(figure: Figure, found: Pareto) -> None:
         x += _recipes(above, below, found, pj_ac) + _integers(above, below, found)
         above.axhline(_metric(found, found.ann_metric), color=GREY, ls="--", lw=1.2, label="ANN")
         pj = found.pj_ac if pj_ac is None else pj_ac
-        kind = "" if pj_ac is None else ", as of integers"
+        kind = "" if pj_ac is None else " (integers)"
         above.set_title(f"{found.count}, each addition {pj:g} pJ{kind}", fontsize=9)
         below.set_xlabel("energy / energy of ANN (float MACs)")
         below.set_yscale("log")
