@@ -130,17 +130,24 @@ class RateNeuron(NeuronModel):
         A quantile of zero does not make a branch dead while a sample of that sign was seen:
         its extreme value takes the quantile's place.
         """
+        positive, negative = self.thetas_of(statistics, polarity)
+        seen = max(statistics.maximum, 0.0), max(-statistics.minimum, 0.0)
+        if self._shared(polarity):
+            seen = (max(seen),) * 2
+        return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
+
+    def thetas_of(self, statistics: Statistics, polarity: Polarity) -> tuple[float, float]:
+        """Positive and negative theta for what calibration saw, 0 for a sign that it did not."""
         s = statistics
         positive = s.high if s.high > 0 else max(s.maximum, 0.0)
         negative = -s.low if s.low < 0 else max(-s.minimum, 0.0)
-        shared = polarity == "shared" or self.one_threshold
-        if shared:
+        if self._shared(polarity):
             larger = max(positive, negative)
             positive, negative = (larger if theta else 0.0 for theta in (positive, negative))
-        seen = max(s.maximum, 0.0), max(-s.minimum, 0.0)
-        if shared:
-            seen = (max(seen),) * 2
-        return self._alive(positive, scale, seen[0]), self._alive(negative, scale, seen[1])
+        return positive, negative
+
+    def _shared(self, polarity: Polarity) -> bool:
+        return polarity == "shared" or self.one_threshold
 
     def steps_for(self, thetas: tuple[float, ...], scale: float) -> tuple[float, ...]:
         """Base steps for given thresholds, 0 for those of 0 (dead channels)."""

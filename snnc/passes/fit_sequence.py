@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snnc.ir.graph import Graph, Replacement
-from snnc.ir.node import Array, Neuron, Node, Op, Site
-from snnc.ir.ops import rectifier_bound
+from snnc.ir.node import Array, Neuron, Node, Site
 from snnc.ir.rate_neuron import finite_step
-from snnc.passes.assign_thresholds import AssignThresholds
+from snnc.passes.bias_shifts import BiasShift, add_batch, shifted
 from snnc.passes.channels import by_channel, instants_by_channel
-from snnc.passes.fold_time import FoldTime
-from snnc.passes.own_biases import OwnBias, with_own_biases
-from snnc.passes.softmax_max import SoftmaxMax
-from snnc.passes.substitute import Substitute
-from snnc.runtime import Session, batch_size
+from snnc.passes.own_biases import with_own_biases
+from snnc.passes.side_by_side import Compared, SideBySide, Station, spiking_of
 
 if TYPE_CHECKING:
     from snnc.passes.fit_thresholds import FitThresholds
 
 FRACTIONS = np.arange(1, 25, dtype=np.float32) / 24
 """Of a channel's maximum: the thresholds that are tried."""
-
-SHIFTS = np.arange(-20, 21, dtype=np.float32) / 20
-"""Of a channel's standard deviation: the shifts of a bias that are tried."""
 
 ROWS = 4096
 """Entries of a channel on which errors are measured, at most."""
@@ -66,54 +59,79 @@ class _Sequence:
     def __init__(self, fit: FitThresholds, graph: Graph) -> None:
         self._fit = fit
         self._graph, self._biases = with_own_biases(graph) if fit.rule.correct else (graph, {})
-        self._trained = self._graph
-        self._spiking = self._substituted()
-        self._samples = fit.samples
+        spiking = spiking_of(self._graph, fit.neuron, fit.scale, fit.polarity, fit.timesteps)
+        self._neurons = _neurons(self._graph, spiking)
+        self._both = SideBySide(self._graph, spiking, self._stations(), fit.samples)
 
-    def _substituted(self) -> Graph:
-        fit = self._fit
-        graph = AssignThresholds(fit.neuron, fit.scale, fit.polarity)(self._graph)
-        graph = SoftmaxMax(fit.neuron)(graph)
-        graph = Substitute(fit.neuron, timesteps=fit.timesteps)(graph)
-        return FoldTime(fit.timesteps)(graph)
+    def _stations(self) -> list[Station]:
+        sites = [
+            Station(tuple(filter(None, neuron.inputs[1:])), site.inputs[0], neuron.inputs[0])
+            for site, neuron in self._neurons.values()
+        ]
+        return sites + [Station((b.name,), b.value, b.value) for b in self._biases.values()]
 
     def graph(self) -> Graph:
         """Sites and biases in the order in which spikes reach them."""
-        sites = {s.outputs[0]: s for s in self._graph.sites if s.thresholds is not None}
-        done, total = 0, len(sites) + len(self._biases)
-        for node in self._graph.nodes:
-            name = node.outputs[0]
-            if name in sites:
-                self._fit_site(sites[name])
-            elif name in self._biases:
-                self._correct(self._biases[name])
-            else:
-                continue
-            done += 1
+        done, total = 0, len(self._neurons) + len(self._biases)
+        for stations, batches in self._both.rounds():
+            pairs, shifts = self._compared(stations, batches)
+            for station, each in pairs.items():
+                self._fit_site(*self._neurons[station.changes[0]], each)
+            for station, shift in shifts.items():
+                self._correct(station.changes[0], shift)
+            done += len(stations)
             self._fit.progress(done, total)
         return self._graph
 
-    def _fit_site(self, site: Site) -> None:
-        neuron = self._neuron(site)
-        if neuron.sides == "silent":
-            return
-        pairs = self._pairs(site.inputs[0], site.outputs[0], neuron.inputs[0], neuron, site.axis)
+    def _compared(
+        self, stations: Sequence[Station], batches: Iterator[Compared]
+    ) -> tuple[dict[Station, _Pairs], dict[Station, BiasShift]]:
+        """What the batches show: entries at sites, differences behind layers."""
+        sites = [s for s in stations if s.changes[0] in self._neurons]
+        pairs = {station: _Pairs([], []) for station in sites}
+        shifts = {
+            station: BiasShift(self._graph, self._biases[station.found])
+            for station in stations
+            if station not in pairs
+        }
+        for batch in batches:
+            for station, each in pairs.items():
+                self._add(each, station, batch, len(sites))
+            for station, shift in shifts.items():
+                add_batch(shift, self._biases[station.found], batch, self._fit.timesteps)
+        return pairs, shifts
+
+    def _add(self, pairs: _Pairs, station: Station, batch: Compared, sites: int) -> None:
+        """sites: how many share the memory of a round."""
+        site, _ = self._neurons[station.changes[0]]
+        real, spikes = batch.wanted[station.wanted], batch.found[station.found]
+        timesteps = self._fit.timesteps
+        channels = real.shape[site.axis] if site.axis else 1
+        most = min(ROWS, ENTRIES // (channels * timesteps * sites))
+        limit = max(1, round(most * batch.share))
+        pairs.wanted.append(by_channel(real, site.axis, limit))
+        pairs.found.append(instants_by_channel(spikes, site.axis, timesteps, limit))
+
+    def _fit_site(self, site: Site, neuron: Neuron, pairs: _Pairs) -> None:
         chosen = self._least(site, neuron, pairs)
-        fitted = replace(site, thresholds=chosen)
-        self._graph = self._graph.rewrite(lambda n: Replacement((fitted,)) if n == site else None)
-        consts = dict(self._spiking.consts)
+
+        def rule(node: Node) -> Replacement | None:
+            same = node.outputs == site.outputs and isinstance(node, Site)
+            return Replacement((replace(site, thresholds=chosen),)) if same else None
+
+        self._graph = self._graph.rewrite(rule)
+        spiking = self._both.spiking
+        consts = dict(spiking.consts)
         for name, thetas in zip(neuron.inputs[1:], chosen, strict=True):
             if name:
                 steps = self._fit.neuron.steps_for(thetas, self._fit.scale)
                 consts[name] = np.array(steps, np.float32).reshape(consts[name].shape)
-        self._spiking = replace(self._spiking, consts=consts)
+        self._both.spiking = replace(spiking, consts=consts)
 
-    def _neuron(self, site: Site) -> Neuron:
-        node = self._spiking.producer[site.outputs[0]]
-        if not isinstance(node, Neuron):  # a Cast, where activations are not float32
-            node = self._spiking.producer[node.inputs[0]]
-        assert isinstance(node, Neuron)
-        return node
+    def _correct(self, name: str, shift: BiasShift) -> None:
+        d = shift.shift()
+        self._graph = shifted(self._graph, name, d)
+        self._both.spiking = shifted(self._both.spiking, name, d)
 
     def _least(
         self, site: Site, neuron: Neuron, pairs: _Pairs
@@ -158,55 +176,22 @@ class _Sequence:
             return model.step(found[0], positive, negative)
         return np.asarray(model.over_time(found, positive, negative).mean(0))
 
-    def _correct(self, bias: OwnBias) -> None:
-        """Shifts a bias so that the layer's output, rectified if only that is read, is nearest."""
-        node = self._graph.producer[bias.value]
-        pairs = self._pairs(bias.value, bias.value, bias.value, node, bias.axis, means=True)
-        wanted, found = np.concatenate(pairs.wanted, 1), np.concatenate(pairs.found, 2)[0]
-        reader = self._graph.only_reader(bias.value)
-        bound = rectifier_bound(self._graph, reader) if isinstance(reader, Op) else None
-        if bound is None:
-            shift = (wanted - found).mean(1)
-        else:
-            unit, target = wanted.std(1, keepdims=True), np.clip(wanted, 0, bound)
-            errors = [
-                np.square(target - np.clip(found + s * unit, 0, bound)).mean(1) for s in SHIFTS
-            ]
-            shift = SHIFTS[np.stack(errors).argmin(0)] * unit[:, 0]
-        self._graph = _shifted(self._graph, bias.name, shift)
-        self._spiking = _shifted(self._spiking, bias.name, shift)
-
-    def _pairs(
-        self, wanted: str, end: str, found: str, node: Node, axis: int, *, means: bool = False
-    ) -> _Pairs:
-        """Entries of `wanted` in the trained network up to `end`, and of `found` in the spiking
-        one up to `node`. means: only over time, as if of one timestep."""
-        ann, snn = _upto(self._trained, end), _upto(self._spiking, node.outputs[0])
-        timesteps = self._fit.timesteps if found not in self._spiking.outputs else 1
-        sessions = Session(ann, taps=(wanted,)), Session(snn, taps=(found,))
-        size = min(batch_size(ann, (wanted,)), batch_size(snn, (found,)))
-        pairs = _Pairs([], [])
-        for feeds in self._samples.batches(size):
-            real, spikes = (session.run(feeds) for session in sessions)
-            channels = real[wanted].shape[axis] if axis else 1
-            most = min(ROWS, ENTRIES // (channels * timesteps))
-            limit = max(1, round(most * self._samples.size_of(feeds) / (self._samples.count or 1)))
-            pairs.wanted.append(by_channel(real[wanted], axis, limit))
-            over_time = instants_by_channel(spikes[found], axis, timesteps, limit)
-            pairs.found.append(over_time.mean(0, keepdims=True) if means else over_time)
-        return pairs
-
 
 def _last_least(errors: Array) -> Array:
     """Index of the least error [candidates, channels], of equals the last: the fewest spikes."""
     return np.asarray(len(errors) - 1 - errors[::-1].argmin(0))
 
 
-def _upto(graph: Graph, value: str) -> Graph:
-    return replace(graph, outputs=(value,)).pruned()
-
-
-def _shifted(graph: Graph, name: str, shift: Array) -> Graph:
-    old = graph.consts[name]
-    new = (old + shift.reshape(old.shape)).astype(old.dtype)
-    return replace(graph, consts={**graph.consts, name: new})
+def _neurons(graph: Graph, spiking: Graph) -> dict[str, tuple[Site, Neuron]]:
+    """Sites with thresholds and their neurons, by the first step of each neuron that fires."""
+    found = {}
+    for site in graph.sites:
+        if site.thresholds is None:
+            continue
+        node = spiking.producer[site.outputs[0]]
+        if not isinstance(node, Neuron):  # a Cast, where activations are not float32
+            node = spiking.producer[node.inputs[0]]
+        assert isinstance(node, Neuron)
+        if node.sides != "silent":
+            found[node.inputs[1] or node.inputs[2]] = site, node
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from snnc.data import Feeds
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph
-from snnc.ir.node import Array, Site
+from snnc.ir.node import Array, Node
 from snnc.runtime import Session
 
 
@@ -36,7 +36,7 @@ class Masking:
     of sizes decides. An activation that changes with the length in any other way is refused.
     """
 
-    def __init__(self, graph: Graph, mask_input: str, sites: Mapping[str, Site], sample: Feeds):
+    def __init__(self, graph: Graph, mask_input: str, nodes: Mapping[str, Node], sample: Feeds):
         if mask_input not in graph.inputs:
             raise unknown_name("input for --mask-input", mask_input, graph.inputs)
         if sample[mask_input].ndim != 2 or sample[mask_input].shape[1] < 2:
@@ -51,35 +51,49 @@ class Masking:
             )
         self._input = mask_input
         length = sample[mask_input].shape[1]
-        once, short, twice = _probe(graph, tuple(sites), sample, length)
+        once, short, twice = _probe(graph, tuple(nodes), sample, length)
         self._axes: dict[str, _Axes | None] = {}
-        for value, site in sites.items():
+        for value, node in nodes.items():
             try:
                 self._axes[value] = _axes(once[value], short[value], twice[value], length)
             except ValueError:
                 shape = list(once[value].shape)
                 raise graph.error(
                     f"cannot tell which entries of shape {shape} are masked positions",
-                    site,
+                    node,
                     help="calibrate on unpadded samples, without --mask-input",
                 ) from None
 
     def select(self, value: str, array: Array, feeds: Feeds) -> Array:
         """The entries of `array`, the activation `value`, that are not masked (flat)."""
-        mask = feeds[self._input] != 0
-        axes = self._axes[value]
+        keep = self._keep(value, array, feeds)
+        return array if keep is None else np.asarray(array[np.broadcast_to(keep, array.shape)])
+
+    def by_channel(self, value: str, array: Array, axis: int, feeds: Feeds) -> Array:
+        """The same entries as [channels, n]. axis: of the channels, counted from the last (-1),
+        neither that of the samples nor one of positions."""
+        channels, keep = np.moveaxis(array, axis, 0), self._keep(value, array, feeds)
+        if keep is None:
+            return channels.reshape(len(channels), -1)
+        places = np.broadcast_to(np.moveaxis(keep, axis, 0)[0], channels.shape[1:])
+        return np.asarray(channels[:, places])
+
+    def _keep(self, value: str, array: Array, feeds: Feeds) -> Array | None:
+        """Which entries are not masked, in a shape that broadcasts; None for all of them."""
+        mask, axes = feeds[self._input] != 0, self._axes[value]
         if axes is None:
-            return array
-        moved = np.moveaxis(array, axes.sample, 0)
+            return None
         if axes.flat:
-            return np.asarray(moved[mask.ravel() if axes.flat == "samples" else mask.T.ravel()])
+            shape = [1] * array.ndim
+            shape[axes.sample] = -1
+            return np.asarray((mask if axes.flat == "samples" else mask.T).reshape(shape))
         rows = mask.repeat(axes.rows, axis=0)
-        keep = np.ones(array.shape, bool)
+        keep = np.ones(1, bool)
         for axis in axes.positions:
             shape = [1] * array.ndim
             shape[axes.sample], shape[axis] = rows.shape
-            keep &= (rows if axes.sample < axis else rows.T).reshape(shape)
-        return np.asarray(array[keep])
+            keep = keep & (rows if axes.sample < axis else rows.T).reshape(shape)
+        return keep.reshape([1] * (array.ndim - keep.ndim) + list(keep.shape))
 
 
 def _probe(

@@ -24,24 +24,51 @@ class OwnBias:
 def with_own_biases(graph: Graph) -> tuple[Graph, Mapping[str, OwnBias]]:
     """The graph whose layers on spikes have biases of their own, by the value they are part of.
 
-    A convolution or Gemm without one gets zeros; a MatMul has the vector that its result alone is
-    added to, if there is one.
+    A layer without one gets zeros; a MatMul has the vector that its result alone is added to, if
+    there is one, and an Add behind it if not.
     """
     found: dict[str, OwnBias] = {}
+    added = {
+        layer.outputs[0]
+        for node in graph.nodes
+        if isinstance(node, Op) and node.op_type == "Add" and _added(graph, node) is not None
+        for layer in (graph.op(v, "MatMul") for v in node.inputs)
+        if layer is not None
+    }
 
     def rule(node: Node) -> Replacement | None:
-        place = _place(graph, node)
-        if place is None or not isinstance(node, Op):
+        if not isinstance(node, Op):
             return None
-        index, array, axis = place
-        value = node.outputs[0]
-        found[value] = OwnBias(graph.fresh(f"{value}.bias"), value, axis)
+        place, value = _place(graph, node), node.outputs[0]
+        bare = place is None and value not in added and _is_bare(graph, node)
+        if place is None and not bare:
+            return None
+        index, array, axis = place or (1, _zeros(graph, node), -1)
+        name = graph.fresh(f"{value}.bias")
+        found[value] = OwnBias(name, value, axis)
+        if bare:
+            plain = graph.fresh(f"{value}.unbiased")
+            layer = replace(node, outputs=(plain,))
+            add = Op((value,), (plain, name), node.loc, "Add")
+            return Replacement((layer, add), {plain: graph.types[value]}, {name: array})
         inputs = list(node.inputs) + [""] * (index + 1 - len(node.inputs))
-        inputs[index] = found[value].name
-        new = replace(node, inputs=tuple(inputs))
-        return Replacement((new,), consts={found[value].name: array})
+        inputs[index] = name
+        return Replacement((replace(node, inputs=tuple(inputs)),), consts={name: array})
 
     return graph.rewrite(rule), found
+
+
+def _is_bare(graph: Graph, op: Op) -> bool:
+    """Whether a layer is a MatMul on spikes with a matrix of weights."""
+    if op.op_type != "MatMul" or not _on_spikes(graph, op):
+        return False
+    weights = graph.consts.get(op.inputs[1])
+    return weights is not None and weights.ndim == 2
+
+
+def _zeros(graph: Graph, op: Op) -> Array:
+    weights = graph.consts[op.inputs[1]]
+    return np.zeros(weights.shape[-1], weights.dtype)
 
 
 def _place(graph: Graph, node: Node) -> tuple[int, Array, int] | None:
