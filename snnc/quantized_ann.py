@@ -36,7 +36,7 @@ def require_bits(bits: int) -> None:
     """Raises CompileError for integers that no network is made of."""
     if type(bits) is not int or bits not in BITS:
         raise CompileError(
-            f"integers of {bits!r} bits are out of range", help=f"choose {BITS[0]} to {BITS[-1]}"
+            f"bits of integers out of range: {bits!r}", help=f"choose {BITS[0]} to {BITS[-1]}"
         )
 
 

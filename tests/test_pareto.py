@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from functools import cache
@@ -53,7 +54,7 @@ def test_a_point_is_what_compiling_and_evaluating_gives() -> None:
     assert [(p.recipe, p.budget) for p in reached] == [
         (recipe, REACHED) for recipe in ("paper", "balanced", "best")
     ]
-    for point in reached:
+    for point in reached[::2]:
         network = snnc.compile(calibrated(), recipe=point.recipe, energy_budget=REACHED)
         wanted, result = network.evaluate(few()), point.result
         assert result is not None
@@ -186,18 +187,18 @@ def test_bad_questions_are_refused() -> None:
         {"sensitivities": "/no/such/place.npz"},
     ):
         with pytest.raises(snnc.CompileError):
-            snnc.pareto(calibrated(), few(), **options)  # type: ignore[arg-type]
+            snnc.pareto(calibrated(), few(), **options)
 
 
 def test_the_command_as_table_json_and_picture(inside: Path) -> None:
-    words = (*WORDS, "--recipes", "paper,balanced", "--budgets", "0.7,0.8,0.001", "--bits", "8")
+    words = (*WORDS, "--recipes", "paper,balanced", "--budgets", "0.7,0.001", "--bits", "8")
     report = document(call(*words, "--json", "--plot", "p.svg"))
     assert (report["samples"], report["metric"], report["plot"]) == (450, "top-1", "p.svg")
     assert [(p["recipe"], p["budget"]) for p in report["points"]] == [
-        (recipe, budget) for recipe in ("paper", "balanced") for budget in (0.7, 0.8, 0.001)
+        (recipe, budget) for recipe in ("paper", "balanced") for budget in (0.7, 0.001)
     ]
     assert report["points"][0]["energy"]["ratio_spikes"] == pytest.approx(0.7, rel=0.05)
-    assert report["points"][2]["refused"]["message"].startswith("the energy budget 0.001")
+    assert report["points"][1]["refused"]["message"].startswith("the energy budget 0.001")
     assert report["integers"][0]["agreement"] > 0.98
     picture = (inside / "p.svg").read_text()
     texts = ("recipe paper", "recipe balanced", "8 bit", "ANN in integers", "top-1 accuracy (%)")
@@ -206,10 +207,10 @@ def test_the_command_as_table_json_and_picture(inside: Path) -> None:
     assert "(integers)" not in (inside / "q.svg").read_text()
     shown = alike.stdout.splitlines()
     assert shown[1].split()[:3] == ["network", "budget", "top-1"]
-    assert shown[3].startswith("ANN") and shown[10].startswith("int8")
+    assert shown[3].startswith("ANN") and shown[8].startswith("int8")
     assert "refused: paper at 0.10 %: the energy budget 0.001 cannot be met" in alike.stdout
-    row = shown[4].split()
-    assert row[0] == "paper" and row[7] == row[-2]  # spikes count alike in both columns
+    paper, spikes, integer = (re.split(r" {2,}", shown[4])[i] for i in (0, 6, -1))
+    assert paper == "paper" and spikes == integer  # counted alike
 
 
 def test_a_picture_of_integers_alone(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_products_of_activations_are_of_few_bits_as_well() -> None:
 
 @pytest.mark.parametrize("bits", [1, 9, 4.0, True, "4"])
 def test_bits_out_of_range_are_refused(bits: object) -> None:
-    with pytest.raises(snnc.CompileError, match="bits are out of range"):
+    with pytest.raises(snnc.CompileError, match="bits of integers out of range"):
         quantized_ann(calibrated("digits_mlp"), bits)  # type: ignore[arg-type]
 
 

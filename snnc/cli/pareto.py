@@ -19,9 +19,10 @@ from snnc.cli.options import (
 from snnc.cli.output import Progress, json_option, print_json
 from snnc.cli.studies import numbers, whole_numbers
 from snnc.compile_report import RANDOM_WARNING
+from snnc.data import samples_of
 from snnc.evaluation import Evaluation
 from snnc.files import require_writable
-from snnc.frontend import external_files
+from snnc.frontend import external_files, load
 from snnc.integer_energy import PJ_ADD
 from snnc.pareto import (
     BITS,
@@ -140,6 +141,7 @@ def pareto_command(
         require_budgets(budgets)
     seen = Path(calibration or str(statistics))
     require_data_apart(data, seen)
+    samples_of(data, load(model))  # refuses what cannot be read before the work begins
     if picture is not None:
         require_format(picture)
         require_writable(picture, model, data, seen, *external_files(model))

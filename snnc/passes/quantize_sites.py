@@ -44,7 +44,7 @@ class QuantizeSites:
         fewest, most = BITS
         if type(self.bits) is not int or not fewest <= self.bits <= most:
             raise CompileError(
-                f"activations of {self.bits!r} bits are out of range",
+                f"bits of activations out of range: {self.bits!r}",
                 help=f"choose {fewest} to {most}",
             )
 
