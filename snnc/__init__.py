@@ -27,6 +27,8 @@ from snnc.neurons.integrate_fire import IF
 from snnc.neurons.mtn import MTN
 from snnc.neurons.sfn import SFN
 from snnc.neurons.ttfs import TTFS
+from snnc.pareto import pareto
+from snnc.pareto_front import Pareto
 from snnc.plots import plot
 from snnc.precision import PrecisionCurve, precision_curve
 from snnc.prepare import check
@@ -67,6 +69,7 @@ __all__ = [
     "Histogram",
     "LayerEquivalence",
     "NeuronModel",
+    "Pareto",
     "Point",
     "PrecisionCurve",
     "RateNeuron",
@@ -103,6 +106,7 @@ __all__ = [
     "make_neuron",
     "merge_statistics",
     "neuron_models",
+    "pareto",
     "percentile_curve",
     "plot",
     "precision_curve",

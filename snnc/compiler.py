@@ -154,7 +154,8 @@ def compile(
             progress=partial(watch.progress, "fitting thresholds"),
         )
     if made is None and energy_budget is not None and sited.open_sites:
-        made = spent(network, calibrated, neuron, polarity, recipe, energy_budget, count, output)
+        meet = partial(spent, network, calibrated, neuron, polarity, recipe)
+        made = meet(energy_budget, count, output, watch.progress)
     rounded = None if synapses == "float" else _Rounded(network.samples, watch)
     choice, given = None, scale
     if made is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from snnc.calibrated import step_constants
 from snnc.data import Samples
@@ -18,6 +18,7 @@ from snnc.rows import batches_and_axes, join_batches, rows_of
 from snnc.runtime import Session, batch_size
 
 Progress = Callable[[int], None]
+MetricName: TypeAlias = Literal["top-1", "agreement", "cosine"]
 
 ACTIVITY_SAMPLES = 64
 """Calibration samples on which the activity stored in the artifact is measured."""
@@ -33,7 +34,8 @@ class Evaluation:
 
     top1: share of labelled samples whose largest output is the label (None without labels);
     agreement: share with the same largest output (None for a single real number a sample);
-    cosine: mean cosine of the outputs.
+    cosine: mean cosine of the outputs; relative_error: norm of what the outputs of all samples
+    differ by over the norm of the ANN's (None where those are 0).
     """
 
     samples: int
@@ -43,6 +45,25 @@ class Evaluation:
     agreement: float | None
     cosine: float
     energy: Energy
+    relative_error: float | None = None
+
+    @property
+    def metric_name(self) -> MetricName:
+        """Top-1 with labels; otherwise agreement, or cosine where outputs decide nothing."""
+        if self.snn_top1 is not None:
+            return "top-1"
+        return "cosine" if self.agreement is None else "agreement"
+
+    @property
+    def metric(self) -> float:
+        found = next(m for m in (self.snn_top1, self.agreement, self.cosine) if m is not None)
+        return float(found)
+
+    @property
+    def ann_metric(self) -> float:
+        """The ANN's own top-1; 1.0 for an agreement with itself."""
+        top1 = self.ann_top1
+        return top1 if self.metric_name == "top-1" and top1 is not None else 1.0
 
     def summary(self) -> dict[str, Any]:
         """As `snnc eval --json` prints it."""
@@ -53,6 +74,7 @@ class Evaluation:
             "snn": {"top1": self.snn_top1},
             "agreement": self.agreement,
             "cosine": self.cosine,
+            "relative_error": self.relative_error,
             "energy": self.energy.summary(),
         }
 
@@ -137,6 +159,7 @@ def evaluate_each(
             c.score.argmax,
             c.score.cosine,
             c.meter.energy(pj_ac, pj_mac),
+            c.score.relative_error,
         )
         for c in candidates
     ]

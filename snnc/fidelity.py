@@ -122,7 +122,7 @@ class Agreement:
         self.samples = 0
         self._same: int | None = 0
         self._cosine = 0.0
-        self._dot, self._norms = 0.0, np.zeros(2)
+        self._dot, self._norms, self._squared_error = 0.0, np.zeros(2), 0.0
         self._single = False
 
     def update(self, mine: Array, theirs: Array) -> None:
@@ -144,6 +144,7 @@ class Agreement:
             self._same += int(np.count_nonzero((decided[0] == decided[1]).all(axis=1)))
         self._dot += float((a * b).sum())
         self._norms += [float((a * a).sum()), float((b * b).sum())]
+        self._squared_error += float(np.square(a - b).sum())
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         dots = (a * b).sum(axis=1)
         both_zero = (np.linalg.norm(a, axis=1) == 0) & (np.linalg.norm(b, axis=1) == 0)
@@ -161,6 +162,12 @@ class Agreement:
         if not self._norms.any():
             return 1.0
         return self._dot / float(np.sqrt(self._norms.prod())) if self._norms.all() else 0.0
+
+    @property
+    def relative_error(self) -> float | None:
+        """Norm of the differences of all outputs over that of `theirs`; None where those are 0."""
+        reference = float(self._norms[1])
+        return float(np.sqrt(self._squared_error / reference)) if reference else None
 
     def value(self, measure: Measure) -> float:
         """The agreement by the given measure; cosine where nothing is decided."""

@@ -41,7 +41,7 @@ class IntegerNetwork:
 
     @property
     def pj_mac(self) -> float:
-        return PJ_MULTIPLY[self.bits] + PJ_ADD
+        return pj_integer_mac(self.bits)
 
     def summary(self) -> dict[str, Any]:
         """As `snnc compare --json` prints it."""
@@ -81,7 +81,19 @@ def as_integers(graph: Graph, energy: Energy, seen: Seen) -> IntegerNetwork:
     """The integer network that matches a spiking one, whose measured energy is given."""
     levels = levels_of(graph, seen)
     bits = bits_for(levels)
-    pj = PJ_MULTIPLY[bits] + PJ_ADD
+    pj = pj_integer_mac(bits)
+    return IntegerNetwork(levels, bits, integer_ratio(energy, pj))
+
+
+def pj_integer_mac(bits: int, pj_add: float = PJ_ADD) -> float:
+    """Energy of an integer multiply-accumulate, picojoule: multiplication of the bits of both
+    operands, by the square law where PJ_MULTIPLY has none, and an addition in 32 bits."""
+    return PJ_MULTIPLY.get(bits, PJ_MULTIPLY[8] * (bits / 8) ** 2) + pj_add
+
+
+def integer_ratio(energy: Energy, pj_mac: float) -> float:
+    """Energy over the ANN's, where the layers that spikes drive take `pj_mac` a multiply-accumulate
+    and all others what they take in the ANN."""
     ann = energy.ann_macs * energy.pj_mac
-    spent = sum(x.macs * (pj if x.kind == "spiking" else energy.pj_mac) for x in energy.layers)
-    return IntegerNetwork(levels, bits, spent / ann if ann else 0.0)
+    spent = sum(x.macs * (pj_mac if x.kind == "spiking" else energy.pj_mac) for x in energy.layers)
+    return spent / ann if ann else 0.0

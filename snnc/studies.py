@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snnc.data import Source, samples_of
-from snnc.evaluation import Evaluation, evaluate_each
+from snnc.evaluation import Evaluation, MetricName, evaluate_each
 from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.neuron_spec import NeuronSpec
 from snnc.ir.rate_neuron import RateNeuron
@@ -35,20 +35,16 @@ class Point:
     @property
     def metric(self) -> float:
         """Top-1 with labels; otherwise agreement, or cosine where outputs decide nothing."""
-        result = self.result
-        return next(m for m in (result.snn_top1, result.agreement, result.cosine) if m is not None)
+        return self.result.metric
 
     @property
-    def metric_name(self) -> Literal["top-1", "agreement", "cosine"]:
-        if self.result.snn_top1 is not None:
-            return "top-1"
-        return "cosine" if self.result.agreement is None else "agreement"
+    def metric_name(self) -> MetricName:
+        return self.result.metric_name
 
     @property
     def ann_metric(self) -> float:
         """The ANN's own top-1; 1.0 for an agreement with itself."""
-        top1 = self.result.ann_top1
-        return top1 if self.metric_name == "top-1" and top1 is not None else 1.0
+        return self.result.ann_metric
 
     def summary(self) -> dict[str, Any]:
         result = self.result

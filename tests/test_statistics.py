@@ -201,8 +201,8 @@ def test_masked_shards_and_sites_that_see_more_than_can_be_exact(
             continue
         sketched += 1
         for q in (0.01, 0.99):
-            bounds = [accumulator.quantile(q + error) for error in (-0.0002, 0.0002)]
-            assert bounds[0] <= merged.accumulators[value].quantile(q) <= bounds[1]
+            bounds = [accumulator.quantiles([q + error])[0] for error in (-0.0002, 0.0002)]
+            assert bounds[0] <= merged.accumulators[value].quantiles([q])[0] <= bounds[1]
     assert 0 < sketched < len(whole.accumulators)
 
 
@@ -247,8 +247,8 @@ def test_files_of_different_samples_merge(tmp_path: Path) -> None:
     whole = calibrated("digits_mlp", calibration=np.concatenate(arrays)).calibration
     for value, accumulator in both.accumulators.items():
         assert accumulator.statistics(1.0).count == whole.accumulators[value].statistics(1.0).count
-        assert accumulator.quantile(0.9) == pytest.approx(
-            whole.accumulators[value].quantile(0.9), rel=1e-5
+        assert accumulator.quantiles([0.9])[0] == pytest.approx(
+            whole.accumulators[value].quantiles([0.9])[0], rel=1e-5
         )
 
 

@@ -14,6 +14,7 @@ from snnc.cli.export import export_command
 from snnc.cli.fix import fix_command
 from snnc.cli.info import info_command
 from snnc.cli.inspect import inspect_command, neurons_command
+from snnc.cli.pareto import pareto_command
 from snnc.cli.run import run_command
 from snnc.cli.schedule import schedule_command
 from snnc.cli.simulate import simulate_command
@@ -59,6 +60,7 @@ for _command in (
     export_command,
     eval_command,
     compare_command,
+    pareto_command,
     verify_equivalence_command,
     neurons_command,
     targets_command,

@@ -11,7 +11,7 @@ import numpy as np
 from snnc.data import Samples
 from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Array, Node, Op, real
-from snnc.ir.rounding import nearest
+from snnc.ir.rounding import BITS, nearest
 from snnc.ir.weights import with_plain_weights
 from snnc.passes.integer_weights import IntegerWeights, Source, integer_layers
 from snnc.passes.rounding import sequential
@@ -36,12 +36,14 @@ class QuantizeSynapses:
     """Weights of spiking layers -> DequantizeLinear(int8, scale) of constants (see rounding.py).
 
     samples: on which the error of every layer's output is kept small; progress: told how many
-    weights are done, and of how many. Layers that share weights share the integers.
+    weights are done, and of how many. bits: 2 to 8, held as int8. Layers that share weights
+    share the integers.
     """
 
     samples: Samples
     rounding: Rounding = "sequential"
     progress: Callable[[int, int], None] = lambda done, total: None
+    bits: int = BITS
 
     name: ClassVar[str] = "quantize-synapses"
     before: ClassVar[Stage] = Stage.SPIKING
@@ -97,9 +99,9 @@ class QuantizeSynapses:
         weights = _matrix(graph, layer)
         if layer.source in moments:
             total = sum((moments[one.source] for one in shared[1:]), moments[layer.source])
-            found = [sequential(w, m) for w, m in zip(weights, total, strict=True)]
+            found = [sequential(w, m, self.bits) for w, m in zip(weights, total, strict=True)]
         else:
-            found = [nearest(w) for w in weights]
+            found = [nearest(w, self.bits) for w in weights]
         integers = np.stack([integers for integers, _ in found])
         restored = layer.restored(integers, graph.consts[layer.weights])
         return restored, np.concatenate([scales for _, scales in found])

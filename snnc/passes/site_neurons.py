@@ -34,7 +34,7 @@ class SiteNeurons:
             seen, statistics = self.calibration.accumulators[node.inputs[0]], node.statistics
             if statistics.sides == "silent":
                 return None
-            quantiles = np.array([seen.quantile(float(p)) for p in PROBABILITIES], np.float32)
+            quantiles = seen.quantiles(PROBABILITIES)
             if not quantiles.any():  # nearly all are zeros
                 return None
             model, theta = self.neuron.at_site(PROBABILITIES, quantiles, statistics.zeros)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import datasketches
@@ -148,9 +149,23 @@ class Accumulator:
         self._waiting = [waiting[whole:].copy()]
         self._waiting_count = waiting.size - whole
 
-    def quantile(self, q: float) -> float:
-        """Order statistic of 1-based index max(1, floor(q n)) (spec 2.3)."""
-        return self._ranked(math.floor(q * self.count))
+    def quantiles(self, shares: Iterable[float]) -> Array:
+        """Order statistics of 1-based index max(1, floor(q n)), q each share (spec 2.3)."""
+        pooled, sketch = np.sort(np.concatenate(self._waiting)), self._settled()
+        if sketch is not None and pooled.size >= STRIDE:
+            sketch.update(pooled[STRIDE // 2 :: STRIDE])
+        nonzero = self.count - self.zeros
+
+        def ranked(share: float) -> float:
+            index = max(1, math.floor(share * self.count))
+            if self.negatives < index <= self.negatives + self.zeros:
+                return 0.0
+            position = index if index <= self.negatives else index - self.zeros
+            return float(
+                pooled[position - 1] if sketch is None else sketch.get_quantile(position / nonzero)
+            )
+
+        return np.array([ranked(float(share)) for share in shares], np.float32)
 
     def _ranked(self, index: int) -> float:
         """The value of 1-based rank `index` (at least the first)."""

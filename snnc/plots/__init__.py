@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from snnc.comparison import Comparison
 from snnc.errors import CompileError
 from snnc.histogram import Histogram
+from snnc.pareto_front import Pareto
 from snnc.plots.histograms import draw_histogram
+from snnc.plots.pareto import PARETO_SIZE, draw_pareto
 from snnc.plots.picture import FORMATS, require_format, write_picture
 from snnc.plots.schedule import schedule_picture
 from snnc.plots.schedule_figures import ScheduleFigures
@@ -38,19 +40,22 @@ __all__ = [
     "schedule_picture",
 ]
 
-Drawable: TypeAlias = Study | Comparison | Histogram | PrecisionCurve
+Drawable: TypeAlias = Study | Comparison | Histogram | PrecisionCurve | Pareto
 
 
 def plot(result: Drawable, path: str | Path) -> None:
-    """Draws a study, a comparison or a histogram into `path` (.png, .svg, .pdf), whole."""
-    if not isinstance(result, Study | Comparison | Histogram | PrecisionCurve):
+    """Draws a study, a comparison, a histogram or recipes into `path` (.png, .svg, .pdf), whole."""
+    if not isinstance(result, Study | Comparison | Histogram | PrecisionCurve | Pareto):
         raise CompileError(
             f"there is no picture of {result!r}", help="pass what snnc.lambda_curve returns, say"
         )
-    write_picture(path, _drawing(result))
+    if isinstance(result, Pareto):
+        write_picture(path, lambda figure: draw_pareto(figure, result), PARETO_SIZE)
+    else:
+        write_picture(path, _drawing(result))
 
 
-def _drawing(result: Drawable) -> Callable[[Figure], None]:
+def _drawing(result: Study | Comparison | Histogram | PrecisionCurve) -> Callable[[Figure], None]:
     if isinstance(result, Histogram):
         return lambda figure: draw_histogram(figure, result)
     if isinstance(result, PrecisionCurve):

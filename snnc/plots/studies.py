@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINES = (("o-", BLUE), ("s--", ORANGE), ("^-.", GREEN), ("v:", GREY))
+LINES = (("o-", BLUE), ("s--", ORANGE), ("^-.", GREEN), ("v:", GREY))
 """Of several neurons in one picture; more repeat."""
 
-_METRICS = {
+METRICS = {
     "top-1": "top-1 accuracy (%)",
     "agreement": "same argmax as ANN (%)",
     "cosine": "mean cosine to ANN",
@@ -36,7 +36,7 @@ def _metric(study: Study | Comparison, values: Sequence[float]) -> list[float]:
 
 def _metric_panel(axes: Axes, study: Study | Comparison) -> None:
     axes.axhline(*_metric(study, [study.ann_metric]), color=GREY, ls="--", lw=1.2, label="ANN")
-    axes.set_ylabel(_METRICS[study.metric_name])
+    axes.set_ylabel(METRICS[study.metric_name])
 
 
 def draw_curve(figure: Figure, study: Study) -> None:
@@ -60,7 +60,7 @@ def draw_curve(figure: Figure, study: Study) -> None:
     if study.over == "lambda":
         below.set_xscale("log")
         below.set_xlabel("scale factor λ")
-        _plain_ticks(below, x)
+        plain_ticks(below, x)
     else:
         below.set_xlabel("percentile p (%)")
     for axes in (above, below):
@@ -71,7 +71,7 @@ def draw_timesteps(figure: Figure, study: Study) -> None:
     """One line a neuron: metric above, energy by spikes below."""
     above, below = figure.subplots(2, 1, sharex=True)
     names = list(dict.fromkeys(point.series for point in study.points))
-    for name, (form, colour) in zip(names, cycle(_LINES), strict=False):
+    for name, (form, colour) in zip(names, cycle(LINES), strict=False):
         points = sorted((p for p in study.points if p.series == name), key=lambda p: p.at)
         x = [p.at for p in points]
         metric = _metric(study, [p.metric for p in points])
@@ -97,7 +97,7 @@ def draw_precision(figure: Figure, curve: PrecisionCurve) -> None:
         label = f"{point.neuron.rule}, {point.neuron.products}"
         series.setdefault(label, []).append(point)
     factor = 1 if curve.metric == "cosine" else 100
-    for (label, points), (form, colour) in zip(series.items(), cycle(_LINES), strict=False):
+    for (label, points), (form, colour) in zip(series.items(), cycle(LINES), strict=False):
         points.sort(key=lambda point: point.neuron.p)
         x = [point.neuron.p for point in points]
         above.plot(x, [factor * curve.value(p) for p in points], form, color=colour, ms=4)
@@ -106,7 +106,7 @@ def draw_precision(figure: Figure, curve: PrecisionCurve) -> None:
     if curve.ann_top1 is not None:
         above.axhline(100 * curve.ann_top1, color=GREY, ls="--", lw=1.2, label="ANN")
         above.legend(frameon=False, fontsize=8)
-    above.set_ylabel(_METRICS[curve.metric])
+    above.set_ylabel(METRICS[curve.metric])
     below.set_ylabel("1 - mean cosine to ANN")
     below.set_yscale("log")
     below.set_xscale("log", base=2)
@@ -116,7 +116,7 @@ def draw_precision(figure: Figure, curve: PrecisionCurve) -> None:
     below.legend(frameon=False, fontsize=8)
 
 
-def _plain_ticks(axes: Axes, x: Sequence[float]) -> None:
+def plain_ticks(axes: Axes, x: Sequence[float]) -> None:
     """1, 0.5, 0.2, ... instead of powers of ten, where they lie in the range."""
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 

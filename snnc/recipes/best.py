@@ -79,12 +79,17 @@ def spent(
     budget: float,
     count: Count,
     output: str,
+    progress: Progress = lambda phase, done, total: None,
 ) -> Made:
     """The network of one global scale factor whose energy is within the budget."""
+
+    def told(done: int) -> None:
+        progress("choosing lambda", done, None)
+
     samples = network.calibration.reservoir.samples(SAMPLES)
     yardstick = Yardstick(network.ann, calibrated, samples, output)
     scaled = metered(calibrated, neuron, polarity)
-    found = within_budget(yardstick, scaled, budget, count)
+    found = within_budget(yardstick, scaled, budget, count, progress=told)
     report = RecipeReport(recipe, count, budget, found, samples=yardstick.samples)
     return Made(calibrated, neuron, found.scale, polarity, report)
 

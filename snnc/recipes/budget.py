@@ -94,48 +94,61 @@ def within_budget(
 ) -> Measured:
     """The network of least error among those of one lambda whose energy is within the budget.
 
-    The smallest lambda in [SMALLEST, 1] that is, by regula falsi on the logarithms until the
-    energy is less than TOLERANCE below the budget; then larger ones while they have less error,
-    as levels that end saturate where steps are small. CompileError where lambda = 1 costs more.
+    The smallest lambda in [SMALLEST, 1] that is, by regula falsi over 1/lambda, of which the spikes
+    of most networks are a linear function, until the energy is less than TOLERANCE below the
+    budget; then larger ones while they have less error, as the last level saturates where steps
+    are small. CompileError where lambda = 1 still costs more.
     """
-    low, high = SMALLEST, 1.0
-    best: Measured | None = None
-    scale = min(max(start, low), high)
+    over: Measured | None = None
+    under: Measured | None = None
+    scale = min(max(start, SMALLEST), 1.0)
     for number in range(_TRIES):
         found = yardstick.measured(scaled, scale, count)
         progress(number + 1)
-        if found.ratio <= budget:
-            best = found if best is None or found.scale < best.scale else best
-            high = scale
+        if found.ratio > budget:
+            over = found
+            if scale == 1.0:
+                raise _unmet(budget, found)
+        else:
+            under = found
             if scale == SMALLEST or found.ratio >= budget * (1 - TOLERANCE):
                 break
-        elif scale == 1.0:
-            raise CompileError(
-                f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still "
-                f"takes {found.ratio:.3g} of the trained one's energy",
-                help="raise the budget, or take --recipe best",
-            )
-        else:
-            low = scale
-        aim = scale * found.ratio / (budget * (1 - TOLERANCE / 2))
-        scale = _between(aim, low, high, best is None)
-    if best is None:
-        best = yardstick.measured(scaled, 1.0, count)
-    while best.scale * COARSER <= 1.0:
-        coarser = yardstick.measured(scaled, best.scale * COARSER, count)
-        if coarser.error >= best.error:
+        scale = _aimed(over, under, budget * (1 - TOLERANCE / 2), number)
+    if under is None:
+        under = yardstick.measured(scaled, 1.0, count)
+        if under.ratio > budget:
+            raise _unmet(budget, under)
+    while under.scale * COARSER <= 1.0:
+        coarser = yardstick.measured(scaled, under.scale * COARSER, count)
+        if coarser.error >= under.error:
             break
-        best = coarser
-    return best
+        under = coarser
+    return under
 
 
-def _between(aim: float, low: float, high: float, open_above: bool) -> float:
-    """The aimed-at scale factor, kept inside the bracket."""
-    if open_above and aim >= 1.0:
-        return 1.0
-    if low == SMALLEST and aim <= SMALLEST:
-        return SMALLEST
-    return aim if low < aim < high else math.sqrt(low * high)
+def _aimed(over: Measured | None, under: Measured | None, budget: float, number: int) -> float:
+    """The scale factor to try next, given the nearest ones on both sides of the budget.
+
+    Every third time it halves the bracket, which else may close from one side only.
+    """
+    if over is None:
+        assert under is not None
+        return max(SMALLEST, under.scale * min(under.ratio / budget, 0.5))
+    if under is None:
+        return min(1.0, over.scale * max(over.ratio / budget, 2.0))
+    if number % 3 == 2:
+        return math.sqrt(over.scale * under.scale)
+    share = (budget - under.ratio) / (over.ratio - under.ratio)
+    share = min(max(share, 0.02), 0.98)
+    return 1 / (1 / under.scale + share * (1 / over.scale - 1 / under.scale))
+
+
+def _unmet(budget: float, cheapest: Measured) -> CompileError:
+    return CompileError(
+        f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still takes "
+        f"{cheapest.ratio:.3g} of the trained one's energy",
+        help="raise the budget, or take --recipe best",
+    )
 
 
 def metered(calibrated: Graph, neuron: RateNeuron, polarity: Polarity) -> Scaled:
