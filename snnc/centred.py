@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from snnc.calibrated import CalibratedNetwork
+from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.passes.calibrate import Calibrate
 from snnc.passes.calibration import observe
@@ -18,16 +19,18 @@ def centred(
     network: CalibratedNetwork,
     kinds: tuple[Kind, ...] = DEFAULT,
     *,
+    samples: Samples | None = None,
     watch: Watcher | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CalibratedNetwork:
     """The network whose sites see activations minus their medians (CentreSites), calibrated anew on
-    the samples that were kept. It computes what it did; no statistics of the old sites are of it.
+    the samples that were kept, or on these. It computes what it did; no statistics of the old sites
+    are of it. A network without anything to centre is handed back.
 
     progress: told how many samples are done, twice over. Raises CompileError where no samples were
     kept.
     """
-    samples = replace(network.samples, random=network.calibration.random)
+    samples = replace(samples or network.samples, random=network.calibration.random)
     if not samples.count:
         raise CompileError(
             "medians are taken from calibration samples, and none were kept",
@@ -37,6 +40,8 @@ def centred(
         )
     mask = network.calibration.mask_input
     sited = run_passes(network.sited, (CentreSites(samples, kinds, mask, progress),), watch)
+    if sited.nodes == network.sited.nodes:
+        return network
     with named_in_errors(Calibrate.name):
         seen = observe(sited, samples, mask_input=mask, progress=progress)
     return replace(network, sited=sited, calibration=seen)

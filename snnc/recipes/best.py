@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from snnc.calibrated import CalibratedNetwork, Progress
+from snnc.centred import centred
 from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.fitted import fitted
@@ -16,6 +17,9 @@ from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Node, Site
 from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.neurons.sfn import SFN
+from snnc.passes.centre_sites import CentreSites
+from snnc.passes.correct_biases import CorrectBiases
+from snnc.pipeline import run_passes
 from snnc.recipes.allocation import Allocation, Allocator
 from snnc.recipes.budget import Measured, Yardstick, metered, within_budget
 from snnc.recipes.costs import Costs, Count
@@ -24,11 +28,16 @@ from snnc.recipes.record import CurveRecord
 from snnc.recipes.report import RecipeName, RecipeReport, SiteChoice
 
 SAMPLES, HELD = 128, 128
-"""Calibration samples that a recipe is made with, and held back, at most."""
+"""Calibration samples on which networks are measured, and that are held back, at most; biases are
+corrected on all that are not held back."""
 
 HELD_SHARE = 0.25
 """Of the calibration samples, at most."""
 
+ALLOCATION = "allocate-steps"
+"""What the choice of steps is called among the passes of a recipe."""
+
+SEPARATE: Polarity = "separate"
 SHARED: Polarity = "shared"
 """One step for both signs: what a sign with few and small activations spares in error by a finer
 step it costs many times in spikes."""
@@ -104,7 +113,7 @@ class _Best:
         progress: Progress,
     ) -> None:
         self._goal, self._output, self._progress = goal, output, progress
-        self._network, self._neuron = network, SFN()
+        self._plain, self._neuron = network, SFN()
         kept = len(network.calibration.reservoir)
         if not kept:
             raise CompileError(
@@ -114,8 +123,12 @@ class _Best:
         held = min(HELD, int(kept * HELD_SHARE))
         reservoir = network.calibration.reservoir
         self._fit = reservoir.samples(min(SAMPLES, kept - held))
+        self._known = reservoir.samples(kept - held)
         self._held = reservoir.samples(kept, kept - held) if held else None
-        self._graph = network.graph()
+        self._network = centred(
+            network, samples=self._known, progress=lambda done: progress("centring", done, None)
+        )
+        self._graph = self._network.graph()
         self._curves = self._measured_curves(record)
         self._allocator = Allocator(self._curves, self._costs())
         self._yardstick = Yardstick(network.ann, self._graph, self._fit, output)
@@ -149,10 +162,29 @@ class _Best:
             sites=_choices(self._network.sited, self._curves, allocation),
             samples=self._yardstick.samples,
             noise=max((curve.noise for curve in self._curves), default=0.0),
-            passes=("allocate-steps",),
+            passes=(*((CentreSites.name,) if self._network is not self._plain else ()), ALLOCATION),
         )
         made = Made(graph, self._neuron, chosen.scale, SHARED, report)
         return made if self._held is None else self._guarded(made, self._held)
+
+    def _corrected(self, made: Made) -> Made:
+        """The network with corrected biases, which change its energy a little."""
+        passes = CorrectBiases(
+            made.neuron,
+            self._known,
+            made.scale,
+            made.polarity,
+            mask_input=self._plain.calibration.mask_input,
+            progress=lambda done, total: self._progress("correcting biases", done, total),
+        )
+        graph, goal = run_passes(made.graph, (passes,)), self._goal
+        scaled = metered(graph, made.neuron, made.polarity)
+        if goal.budget is None:
+            found = self._yardstick.measured(scaled, made.scale, goal.count)
+        else:
+            found = within_budget(self._yardstick, scaled, goal.budget, goal.count, made.scale)
+        report = replace(made.report, chosen=found, passes=(*made.report.passes, passes.name))
+        return replace(made, graph=graph, scale=found.scale, report=report)
 
     def _by_budget(self, budget: float) -> tuple[Measured, Graph, Allocation]:
         """The allocation whose energy, measured, is within the budget."""
@@ -193,26 +225,44 @@ class _Best:
         return best
 
     def _guarded(self, made: Made, samples: Samples) -> Made:
-        """The network made, or that of a global lambda and equal energy if it has less error on
-        samples that neither was made with."""
-        yardstick = Yardstick(self._network.ann, self._graph, samples, self._output)
-        scaled = metered(made.graph, made.neuron, made.polarity)
-        held = yardstick.measured(scaled, made.scale, self._goal.count)
-        report = replace(made.report, held=held, held_back=yardstick.samples)
-        plain_graph, neuron = fitted(self._network, SFN()), SFN()
-        plain = metered(plain_graph, neuron, "separate")
-        try:
-            equal = within_budget(
-                self._yardstick, plain, made.report.chosen.ratio, self._goal.count
+        """The network made, with corrected biases where they help, or that of a global lambda and
+        equal energy: the one of least error on samples that none was made with."""
+        yardstick = Yardstick(self._plain.ann, self._graph, samples, self._output)
+
+        def held_back(candidate: Made) -> Made:
+            scaled = metered(candidate.graph, candidate.neuron, candidate.polarity)
+            held = yardstick.measured(scaled, candidate.scale, self._goal.count)
+            report = replace(candidate.report, held=held, held_back=yardstick.samples)
+            return replace(candidate, report=report)
+
+        tried = [held_back(made), held_back(self._corrected(made))]
+        best = min(tried, key=_held_error)
+        plain = self._of_one_lambda(best.report.chosen.ratio)
+        if plain is None:
+            return best
+        plain = held_back(plain)
+        report = replace(best.report, plain=plain.report.held)
+        if _held_error(plain) < _held_error(best):
+            report = replace(
+                report, chosen=plain.report.chosen, kept="global lambda", sites=(), passes=()
             )
-        except CompileError:  # no lambda is as cheap
-            return replace(made, report=report)
-        there = yardstick.measured(plain, equal.scale, self._goal.count)
-        report = replace(report, plain=there)
-        if there.error < held.error:
-            report = replace(report, chosen=equal, kept="global lambda", sites=(), passes=())
-            return Made(plain_graph, neuron, equal.scale, "separate", report)
-        return replace(made, report=report)
+            return replace(plain, report=report)
+        return replace(best, report=report)
+
+    def _of_one_lambda(self, ratio: float) -> Made | None:
+        """The network of the recipe balanced, of that energy; None where no lambda is as cheap."""
+        graph, neuron, count = fitted(self._plain, SFN()), SFN(), self._goal.count
+        try:
+            found = within_budget(self._yardstick, metered(graph, neuron, SEPARATE), ratio, count)
+        except CompileError:
+            return None
+        report = RecipeReport("balanced", count, ratio, found)
+        return Made(graph, neuron, found.scale, SEPARATE, report)
+
+
+def _held_error(made: Made) -> float:
+    assert made.report.held is not None
+    return made.report.held.error
 
 
 COARSEST = 0.8
