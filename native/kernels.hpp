@@ -31,12 +31,14 @@ struct Decision {
   LevelSet levels;
   bool two_sided;      // false: positive spikes only
   float limit;         // drives above it count as it does
-  int32_t offset;      // doubling: levels 1 .. offset lie one step apart, then come offset + 2^j;
+  int32_t offset;      // doubling: levels 1 .. offset lie one step apart, whatever comes above;
                        // thresholds: the initial potential in grains
   float bound;         // inputs above it count as it does
   int32_t zero_point;  // what a count of 0 is as a byte
   float least;         // drives below it count as it does, where sizes are not what decides
   float unit;          // parts of a step in a drive
+  int32_t octave;      // doubling: levels from one doubling of gaps to the next, a power of two
+  int32_t gap_bit;     // and the lowest bit of a float of as many numbers an octave
 };
 
 // Steps of one row of inputs. Inverses are the decision's unit / step, 0 for a dead branch.

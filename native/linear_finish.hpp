@@ -110,7 +110,7 @@ struct CountPositive {
       : limit(all(limit_of(*f.decision, *f.steps->positive_inverse))),
         inverse(all(*f.steps->positive_inverse)) {}
   SNNC_INLINE void put(uint8_t* y, Floats drive) const {
-    store(y, not_negative(Contiguous::level(truncated(smaller(limit, drive * inverse)), 0)));
+    store(y, not_negative(Contiguous::level(truncated(smaller(limit, drive * inverse)), {})));
   }
 
  private:

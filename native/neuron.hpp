@@ -13,34 +13,35 @@ namespace SNNC_ISA {
 
 // Every level from 1 to top.
 struct Contiguous {
-  static Ints level(Ints half_steps, int32_t) { return (half_steps + 1) >> 1; }
+  static Ints level(Ints half_steps, const Decision&) { return (half_steps + 1) >> 1; }
 };
 
-// Levels up to offset, then offset + 2^j; a level fires half-way from the one below.
+// Levels up to offset + 2 octave, then at gaps that double every octave: above offset, numbers of
+// so few bits that the lowest is the gap. A level fires half-way from the one below.
 struct DoublingNearest {
-  static Ints level(Ints half_steps, int32_t offset) {
+  static Ints level(Ints half_steps, const Decision& d) {
     const Ints h = not_negative(half_steps), n = (h + 1) >> 1;
-    const Ints above = not_negative(h - 2 * offset);
-    const Floats half = to_floats(above) * 0.5f;
-    // rounds to the power of two at or above 3/4 of itself
-    const Floats power = floats((bits(half) + 0x00400000) & 0x7f800000);
-    const Ints doubling = above == 1 ? all(1) : truncated(power);
-    return (n < offset ? n : all(offset)) + doubling;
+    const Ints above = not_negative(h - 2 * d.offset);
+    const Ints half = bits(to_floats(above) * 0.5f);
+    const Ints rounded = truncated(floats((half + (d.gap_bit >> 1)) & -d.gap_bit));
+    const Ints beyond = above < 2 * d.octave ? (above + 1) >> 1 : rounded;
+    return (n < d.offset ? n : all(d.offset)) + beyond;
   }
 };
 
 // The same levels; a level fires half a step below itself (eq. 11).
 struct DoublingEq11 {
-  static Ints level(Ints half_steps, int32_t offset) {
+  static Ints level(Ints half_steps, const Decision& d) {
     const Ints n = (not_negative(half_steps) + 1) >> 1;
-    const Floats power = floats(bits(to_floats(not_negative(n - offset))) & 0x7f800000);
-    return (n < offset ? n : all(offset)) + truncated(power);
+    const Ints above = bits(to_floats(not_negative(n - d.offset)));
+    const Ints beyond = truncated(floats(above & -d.gap_bit));
+    return (n < d.offset ? n : all(d.offset)) + beyond;
   }
 };
 
 // Levels one threshold apart, from sizes in grains.
 struct Thresholds {
-  static Ints level(Ints grains, int32_t charge) { return (grains + charge) >> 8; }
+  static Ints level(Ints grains, const Decision& d) { return (grains + d.offset) >> 8; }
 };
 
 // Spikes of a vector of inputs: |count|, not positive where nothing fires, and where the inputs
@@ -59,7 +60,7 @@ inline Fired fire(Floats x, Floats positive, Floats negative, const Decision& d)
   const Floats drive = kTwoSided
                            ? floats(bits(x) & 0x7fffffff) * (below ? negative : positive)
                            : x * positive;
-  return {Levels::level(truncated(smaller(all(d.limit), drive)), d.offset), below};
+  return {Levels::level(truncated(smaller(all(d.limit), drive)), d), below};
 }
 
 // Steps of a vector of inputs, as in RowSteps.
@@ -88,7 +89,7 @@ struct Floored {
     x = smaller(all(d.bound), x);
     const Ints below = x < 0.0f;
     const Floats drive = x * (below ? steps.negative_inverse : steps.positive_inverse);
-    return signed_count(Thresholds::level(floored(clipped(drive, d)), d.offset), below);
+    return signed_count(Thresholds::level(floored(clipped(drive, d)), d), below);
   }
 };
 

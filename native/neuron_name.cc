@@ -7,12 +7,14 @@ namespace snnc {
 namespace {
 
 constexpr int64_t kMaxM = 10;         // half steps of every level set stay exact in float32
+constexpr int64_t kMaxTop = 1 << 19;   // the largest level of any
+constexpr int64_t kMaxN = 1024;        // fitted levels
 constexpr int64_t kMaxCount = 1 << 15;  // grains of it stay exact in float32
 
 // Both rules decide alike where levels have no gaps, under the name of the first. Neurons that
 // never fire have no kernel: their function body is a constant.
 void add_scale_and_fire(std::vector<NeuronName>& names) {
-  for (const char* levels : {"Dense", "Linear", "Sformer", "Exponential"})
+  for (const char* levels : {"Dense", "Linear", "Sformer", "Exponential", "Fitted"})
     for (const char* rule : {"Nearest", "Eq11"})
       for (const char* sides : {"Both", "Positive", "Negative"})
         for (const char* capped : {"", "Capped"})
@@ -73,11 +75,28 @@ void check_byte(const NeuronName& name, int64_t top, const NodeInfo& info) {
                 std::to_string(most));
 }
 
-// The largest level of a set before a limit cuts it.
-int64_t top_level(const NeuronName& name, int64_t m) {
-  if (name.levels == "Linear") return 2 * m;
-  if (name.levels == "Exponential") return int64_t{1} << (2 * m - 1);
-  return m - 1 + (int64_t{1} << m);
+// Levels 1 .. contiguous, and from there on gaps of 2, 4 .. , each for `octave` levels.
+struct Levels {
+  int64_t top, contiguous, octave;
+};
+
+Levels fitted_levels(const NodeInfo& info) {
+  const int64_t n = ranged(info, "N", 1, kMaxN), k = ranged(info, "K", 1, n);
+  const int64_t s = ranged(info, "S", 1, kMaxN), octaves = (n - k) / s;
+  if ((s & (s - 1)) != 0) info.refuse("S must be a power of two, not " + std::to_string(s));
+  const int64_t gap = octaves < 20 ? int64_t{2} << octaves : 4 * kMaxTop;
+  const int64_t top = k + s * (gap - 2) + (n - k) % s * gap;
+  if (top > kMaxTop) info.refuse("levels reach beyond " + std::to_string(kMaxTop));
+  return {top, k, s};
+}
+
+// Before a limit cuts them.
+Levels levels_of(const NeuronName& name, const NodeInfo& info) {
+  if (name.levels == "Fitted") return fitted_levels(info);
+  const int64_t m = ranged(info, "M", 1, kMaxM);
+  if (name.levels == "Linear") return {2 * m, 2 * m, 1};
+  if (name.levels == "Exponential") return {int64_t{1} << (2 * m - 1), 2, 1};
+  return {m - 1 + (int64_t{1} << m), m + 1, 1};
 }
 
 int64_t limited(int64_t top, const NodeInfo& info) {
@@ -87,14 +106,17 @@ int64_t limited(int64_t top, const NodeInfo& info) {
 }
 
 void decide_half_steps(const NeuronName& name, const NodeInfo& info, bool counts, Decision& d) {
-  const int64_t m = ranged(info, "M", 1, kMaxM), top = limited(top_level(name, m), info);
+  const Levels levels = levels_of(name, info);
+  const int64_t top = limited(levels.top, info);
   if (counts) check_byte(name, top, info);
   d.levels = name.contiguous() ? LevelSet::kContiguous
              : name.eq11       ? LevelSet::kDoublingEq11
                                : LevelSet::kDoublingNearest;
   d.unit = kHalfSteps;
   d.limit = static_cast<float>(2 * top);
-  d.offset = name.levels == "Sformer" ? static_cast<int32_t>(m - 1) : 0;
+  d.octave = static_cast<int32_t>(levels.octave);
+  d.gap_bit = 0x00800000 / d.octave;
+  d.offset = static_cast<int32_t>(levels.contiguous - 2 * levels.octave);
 }
 
 int32_t initial_grains(const NodeInfo& info) {

@@ -16,7 +16,7 @@ struct NeuronName {
   std::string text;
   NeuronFamily family;
   std::string sides;      // Both, Positive or Negative
-  std::string levels{};   // of scale-and-fire neurons: Dense, Sformer, Linear or Exponential
+  std::string levels{};   // of scale-and-fire neurons: Dense, Sformer, Linear, Exponential or Fitted
   bool eq11 = false;      // of scale-and-fire neurons
   bool dual = false;      // each sign has a membrane of its own
   bool hard = false;      // a spike resets the membrane

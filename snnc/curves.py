@@ -17,7 +17,8 @@ from snnc.fits import DEFAULT_RECIPE, Fits, Recipe, Setting
 from snnc.ir.neuron_spec import NeuronSpec, listed, spec_at
 from snnc.ir.numbers import plain
 from snnc.ir.rate_neuron import RateNeuron, rate_neuron
-from snnc.neurons.sfn import SFN, Levels
+from snnc.neurons.level_sets import Levels
+from snnc.neurons.sfn import SFN
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.threshold_rules import PERCENTILE
 from snnc.search.grid import GRID

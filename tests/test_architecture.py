@@ -20,7 +20,7 @@ ROWS = [
     ["npz", "files", "data", "random_data", "shards", "reservoir", "drives"],
     ["frontend", "passes", "backends"],
     ["pipeline"],
-    ["identity", "statistics", "calibrated", "fitted"],
+    ["identity", "statistics", "calibrated", "centred", "fitted"],
     ["fidelity", "energy", "integer_energy", "spike_time_operations", "spike_time_energy", "rows"],
     ["evaluation", "search", "sites", "diagnosis", "latency", "quantized_ann"],
     [

@@ -8,6 +8,7 @@ import pytest
 import snnc
 from snnc.fidelity import Agreement, centre_of, primary_output, varied
 from snnc.ir.node import Statistics
+from snnc.neurons.level_sets import Levels
 from snnc.neurons.sfn import SFN
 from snnc.prepare import prepare
 from snnc.search.grid import ATTEMPTS, GRID, Choice, choose_scale
@@ -47,12 +48,14 @@ def test_a_part_that_all_outputs_share_does_not_count() -> None:
 
 
 def test_dense_steps_never_saturate_on_what_calibration_saw() -> None:
+    others: tuple[Levels, ...] = ("sformer", "linear", "exponential", "fitted")
     seen = Statistics(1000, 0.0, -3.0, 900.0, 0.0, -1.0, 2.0)
     positive, negative = SFN().steps_of(seen, 0.02, "separate")
     assert positive == np.float32(900 / 263)
     assert negative == np.float32(0.02)
     assert SFN().steps_of(seen, 0.02, "shared") == (positive, positive)
-    for neuron in (SFN(levels="sformer"), SFN(levels="linear"), SFN(levels="exponential")):
+    for levels in others:
+        neuron = SFN(levels=levels)
         assert neuron.steps_of(seen, 0.02, "separate") == pytest.approx((0.04, 0.02))
 
 

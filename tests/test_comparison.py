@@ -120,6 +120,7 @@ def test_levels_count_both_signs_and_every_timestep() -> None:
     network = calibrated("digits_vit")
     for spec, levels in (
         (snnc.SFN(levels="sformer"), 33),
+        (snnc.SFN(levels="fitted"), 65),
         (snnc.SFN(), 527),
         (snnc.DualMTN(N=16), 33),
         (snnc.AIF(n_min=-2), 11),

@@ -100,10 +100,12 @@ def test_fine_steps_bring_the_spiking_network_to_the_ann() -> None:
     assert errors[-1] < 0.06
 
 
-@pytest.mark.parametrize("levels", ["dense", "sformer", "linear", "exponential"])
+@pytest.mark.parametrize(
+    "levels", ["dense:M=6", "sformer:M=6", "linear:M=6", "exponential:M=6", "fitted:N=16:K=6:S=2"]
+)
 @pytest.mark.parametrize("rule", ["nearest", "eq11"])
 def test_every_neuron_setting_compiles_and_runs(levels: str, rule: str) -> None:
-    neuron = rate_neuron(f"sfn:M=6:rule={rule}:levels={levels}")
+    neuron = rate_neuron(f"sfn:rule={rule}:levels={levels}")
     network = snnc.compile(
         model_path("digits_cnn"),
         neuron=neuron,

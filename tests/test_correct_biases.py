@@ -222,3 +222,21 @@ def test_parts_compute_what_the_whole_computes(data: st.DataObject) -> None:
         whole = Session(graph, taps=(value,)).run({"x": x})[value]
         np.testing.assert_array_equal(np.concatenate(found), whole)
         graph = replace(graph, consts={**graph.consts, f"c{i}": graph.consts[f"c{i}"] + 1})
+
+
+def test_absent_results_are_no_values() -> None:
+    """A node without all of its results in one part, one without all of its inputs in the next."""
+    text = """g (float[b, 4] x) => (float[b, 4] y) {
+        n, , d = LayerNormalization (x, scale)
+        a = Add (n, c)
+        m = Clip (a, , high)
+        s = Mul (m, d)
+        y = Add (s, e)
+    }"""
+    consts = {**arrays(0, scale=(4,), c=(4,), e=(4,)), "high": np.array(1, np.float32)}
+    graph = load(model(text, consts))
+    x = arrays(1, x=(6, 4))["x"]
+    parts = Partwise(samples_of(x, graph), 4)
+    assert len(list(parts.run(graph, ["a"], ["y"], {"c"}))) == 2
+    found = [values["y"] for values in parts.run(graph, ["y"])]
+    np.testing.assert_allclose(np.concatenate(found), Session(graph).run({"x": x})["y"], rtol=1e-6)

@@ -16,7 +16,8 @@ from snnc.errors import CompileError
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Activity, Array, Coding, Dim, Loc, Neuron, Node, Op, Site, Type, real
 from snnc.ir.verify import verify
-from snnc.neurons.sfn import MAX_M, SFN
+from snnc.neurons.level_sets import MAX_M
+from snnc.neurons.sfn import SFN
 from snnc.passes.fold_time import FoldTime
 from snnc.runtime import Session
 from snnc.spike_sums import with_spike_sums
@@ -478,16 +479,16 @@ def counted(model: SFN, x: Array, positive: Array | float, negative: Array | flo
     return spike_counts(graph, layer, model.step(x, positive, negative))
 
 
+sizes = st.integers(1, 30)
 levels = st.sampled_from(("dense", "sformer", "linear", "exponential"))
+fitted = st.builds(lambda n, k: SFN(levels="fitted", N=n, K=min(n, k), S=2), sizes, sizes)
+models = fitted | st.builds(SFN, st.integers(1, MAX_M), levels=levels)
 steps = st.just(0.0) | st.floats(2.0**-100, 2.0**60, width=32)
 
 
 @settings(deadline=None, max_examples=100)
-@given(levels, st.integers(1, MAX_M), steps, steps)
-def test_counts_are_recovered_from_outputs(
-    level_set: str, m: int, positive: float, negative: float
-) -> None:
-    model = replace(SFN(m), levels=level_set)  # type: ignore[arg-type]
+@given(models, steps, steps)
+def test_counts_are_recovered_from_outputs(model: SFN, positive: float, negative: float) -> None:
     count = np.concatenate([-model.level_values, [0], model.level_values])
     x = count * np.where(count < 0, np.float32(negative), np.float32(positive))
     expected = np.abs(model.count(x, positive, negative))

@@ -204,6 +204,8 @@ def test_sending(case: str) -> None:
     [
         ("sfn", 8, "--m 7"),
         ("sfn:M=8:levels=exponential", 4, "--m 2"),
+        ("sfn:levels=fitted", 6, "--neuron sfn:levels=fitted:N=23:K=12:S=4"),
+        ("sfn:levels=fitted", 3, "--neuron sfn:levels=fitted:N=7:K=7:S=4"),
         ("mtn:N=20", 4, "--neuron mtn:N=15"),
         ("dual-mtn:N=20", 3, "--neuron dual-mtn:N=7"),
         ("sfn", 1, None),  # M = 1 has levels 1 and 2 already

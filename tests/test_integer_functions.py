@@ -110,6 +110,7 @@ SIDES: tuple[Sides, ...] = ("both", "positive", "negative", "silent")
         SFN(M=5, bound=6.0),
         SFN(M=6, levels="sformer"),
         SFN(M=3, levels="exponential", rule="eq11"),
+        SFN(levels="fitted", N=20, K=6, S=4),
         SFN(M=10, levels="linear", limit=7, bound=3.0),
     ],
     ids=str,

@@ -131,6 +131,18 @@ def test_bad_nodes_are_refused_with_their_name() -> None:
 
 
 @needs_library
+def test_fitted_levels_out_of_range_are_refused() -> None:
+    def refused(**sizes: Any) -> str:
+        return refusal(neuron_model(op_type="SfnFittedNearestBoth", **sizes))
+
+    assert "K must be from 1 to 8, not 9" in refused(N=8, K=9, S=1)
+    assert "N must be from 1 to 1024, not 1025" in refused(N=1025, K=9, S=1)
+    assert "S must be a power of two, not 3" in refused(N=8, K=4, S=3)
+    assert "levels reach beyond 524288" in refused(N=21, K=1, S=1)
+    assert "levels reach beyond 524288" in refused(N=1024, K=1, S=1)
+
+
+@needs_library
 def test_a_node_without_its_parameters_is_refused() -> None:
     node = onnx.load_from_string(neuron_model())
     del node.graph.node[0].attribute[:]

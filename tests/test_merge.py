@@ -58,7 +58,7 @@ def test_any_parts_merge_exactly(parts: list[list[float]], q: float) -> None:
     whole = merged([restored(accumulated([a] if a.size else [])) for a in arrays])
     assert whole.count == values.size
     if values.size:
-        assert whole.quantile(q) == order_statistic(np.sort(values), q)
+        assert float(whole.quantiles([q])[0]) == order_statistic(np.sort(values), q)
         assert whole.negatives == np.count_nonzero(values < 0)
         assert_plain_statistics(whole, values)
 
@@ -67,7 +67,7 @@ def test_parts_that_are_exact_together_stay_so_up_to_the_limit() -> None:
     values = sample("normal", EXACT)
     whole = merged([accumulated([part]) for part in np.array_split(values, 7)])
     ordered = np.sort(values)
-    assert [whole.quantile(q) for q in QUANTILES] == [
+    assert [float(whole.quantiles([q])[0]) for q in QUANTILES] == [
         order_statistic(ordered, q) for q in QUANTILES
     ]
 
@@ -100,8 +100,8 @@ def test_many_large_shards_in_any_order() -> None:
         whole = merged([Accumulator.restored(states[i]) for i in order])
         assert whole.count == ordered.size
         for q in (0.01, 0.99):
-            assert rank_error(ordered, q, whole.quantile(q)) <= 0.0001
-        assert rank_error(ordered, 0.5, whole.quantile(0.5)) <= RANK_ERROR
+            assert rank_error(ordered, q, float(whole.quantiles([q])[0])) <= 0.0001
+        assert rank_error(ordered, 0.5, float(whole.quantiles([0.5])[0])) <= RANK_ERROR
 
 
 @settings(deadline=None, max_examples=60)
@@ -135,7 +135,7 @@ def test_exact_and_sketched_parts_in_any_tree(
             allowed = 0.02 + 16 / values.size
             if np.count_nonzero(values) <= 1500:
                 allowed = 0.0
-            assert rank_error(values, q, tree[0].quantile(q)) <= allowed
+            assert rank_error(values, q, float(tree[0].quantiles([q])[0])) <= allowed
 
 
 def test_merging_with_nothing_changes_nothing() -> None:
@@ -154,7 +154,7 @@ def test_merging_with_nothing_changes_nothing() -> None:
 def test_a_restored_accumulator_gives_the_same_answers(name: str, count: int) -> None:
     accumulator = accumulated(in_chunks(sample(name, count), 88_888))
     again = restored(accumulator)
-    assert [again.quantile(q) for q in QUANTILES] == [accumulator.quantile(q) for q in QUANTILES]
+    assert again.quantiles(QUANTILES).tolist() == accumulator.quantiles(QUANTILES).tolist()
     assert again.statistics(1.0) == accumulator.statistics(1.0)
     first, second = accumulator.state(), again.state()
     assert (first.counts, first.numbers, first.sketch) == (

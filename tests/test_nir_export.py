@@ -297,7 +297,14 @@ def test_files_hold_the_graph_that_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["sfn:M=3", "sfn:levels=sformer:M=4", "mtn:N=5", "aif:L=3:n_min=-2", "sfn:bound=0.5:M=2"],
+    [
+        "sfn:M=3",
+        "sfn:levels=sformer:M=4",
+        "sfn:levels=fitted:N=6:K=2:S=2",
+        "mtn:N=5",
+        "aif:L=3:n_min=-2",
+        "sfn:bound=0.5:M=2",
+    ],
 )
 def test_a_branch_fires_exactly_where_its_level_does(text: str) -> None:
     neuron = parse_neuron(text)

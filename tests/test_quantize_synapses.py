@@ -356,6 +356,11 @@ def test_a_site_of_one_sign_gets_its_own_step() -> None:
         (snnc.SFN(8, limit=100), "both", snnc.SFN(8, limit=100)),
         (snnc.SFN(6, levels="sformer"), "both", snnc.SFN(6, levels="sformer")),
         (snnc.SFN(10, levels="linear"), "both", snnc.SFN(10, levels="linear")),
+        (
+            snnc.SFN(levels="fitted"),
+            "both",
+            snnc.SFN(levels="fitted", N=27, K=12, S=4),
+        ),
         (snnc.DualMTN(127), "both", snnc.DualMTN(127)),
         (snnc.AIF(n_min=-127), "both", snnc.AIF(n_min=-127)),
     ],

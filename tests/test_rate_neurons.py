@@ -64,6 +64,8 @@ MODELS: tuple[RateNeuron, ...] = (
     SFN(3, levels="sformer"),
     SFN(3, "eq11", "sformer", bound=1.0),
     SFN(3, "eq11", "exponential"),
+    SFN(levels="fitted", N=7, K=2, S=2),
+    SFN(rule="eq11", levels="fitted", N=7, K=2, S=2, bound=1.0),
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -20,18 +20,23 @@ from onnx.reference import ReferenceEvaluator
 from snnc.errors import CompileError
 from snnc.export import export
 from snnc.ir.graph import Graph, Stage
-from snnc.ir.neuron import Parameter, make_neuron, neuron_models
+from snnc.ir.neuron import (
+    Parameter,
+    format_neuron,
+    make_neuron,
+    neuron_models,
+    parse_neuron,
+)
 from snnc.ir.node import Array, Coding, Loc, Neuron, Op, Sides, Statistics, Type, real
 from snnc.ir.rate_neuron import Polarity, finite_step
 from snnc.kernels import instruction_sets, using_instruction_set
-from snnc.neurons.sfn import MAX_M, SFN, WITHOUT_GAPS
+from snnc.neurons.level_sets import MAX_M, MAX_TOP, WITHOUT_GAPS, Levels, Rule, fitted_top
+from snnc.neurons.sfn import SFN
 from snnc.runtime import Session
 
-Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
-Rule: TypeAlias = Literal["nearest", "eq11"]
 Run: TypeAlias = Callable[[Mapping[str, Array]], Array]
 
-LEVELS: tuple[Levels, ...] = ("dense", "sformer", "linear", "exponential")
+LEVELS: tuple[Levels, ...] = ("dense", "sformer", "linear", "exponential", "fitted")
 RULES: tuple[Rule, ...] = ("nearest", "eq11")
 SIDES: tuple[Sides, ...] = ("both", "positive", "negative", "silent")
 INF = float("inf")
@@ -45,24 +50,42 @@ every_rule = pytest.mark.parametrize("rule", RULES)
 # --- the independent reference: spec 2.1, 2.2 in exact rationals -------------------------------
 
 
-def exact_levels(levels: Levels, m: int, limit: int = 0) -> list[int]:
+def sized(m: int, rule: Rule, levels: Levels, **parameters: Any) -> SFN:
+    """Level sets of size M; of fitted ones some with as many contiguous levels."""
+    if levels == "fitted":
+        return SFN(rule=rule, levels=levels, N=4 * m, K=m, S=2 ** (m // 3), **parameters)
+    return SFN(m, rule, levels, **parameters)
+
+
+def exact_levels(model: SFN) -> list[int]:
     """Eq. 12 and its relatives, as the specification writes them; those up to `limit`, if any."""
-    if limit:
-        return [y for y in exact_levels(levels, m) if y <= limit]
-    if levels == "sformer":
+    m = model.M
+    if model.levels == "fitted":
+        return exact_fitted(model.N, model.K, model.S)
+    if model.levels == "sformer":
         return [k if k <= m else m - 1 + 2 ** (k - m) for k in range(1, 2 * m + 1)]
-    if levels == "dense":
-        return list(range(1, m - 1 + 2**m + 1))
-    if levels == "linear":
-        return list(range(1, 2 * m + 1))
-    return [2 ** (k - 1) for k in range(1, 2 * m + 1)]
+    if model.levels == "exponential":
+        return [2 ** (k - 1) for k in range(1, 2 * m + 1)]
+    every = range(1, (m - 1 + 2**m if model.levels == "dense" else 2 * m) + 1)
+    return [y for y in every if y <= (model.limit or y)]
+
+
+def exact_fitted(n: int, k: int, s: int) -> list[int]:
+    """One level after the other, the gap doubling whenever it has been taken S times."""
+    values, gap, taken = list(range(1, k + 1)), 2, 0
+    while len(values) < n:
+        values.append(values[-1] + gap)
+        taken += 1
+        if taken % s == 0:
+            gap *= 2
+    return values
 
 
 @cache
-def exact_thresholds(levels: Levels, rule: Rule, m: int, limit: int = 0) -> tuple[Fraction, ...]:
+def exact_thresholds(model: SFN) -> tuple[Fraction, ...]:
     """Where each level starts to fire, in steps."""
-    values = exact_levels(levels, m, limit)
-    if rule == "eq11":
+    values = exact_levels(model)
+    if model.rule == "eq11":
         return tuple(y - Fraction(1, 2) for y in values)
     return tuple(Fraction(below + y, 2) for below, y in pairwise([0, *values]))
 
@@ -73,16 +96,16 @@ def exact_count(model: SFN, x: float, positive: float, negative: float) -> int:
     sign, step = (-1, negative) if x < 0 else (1, positive)
     if step == 0:
         return 0
-    values = [0, *exact_levels(model.levels, model.M, model.limit)]
+    values = [0, *exact_levels(model)]
     if np.isinf(x):
         return sign * values[-1]
-    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
+    thresholds = exact_thresholds(model)
     return sign * values[bisect_right(thresholds, abs(Fraction(x)) / Fraction(step))]
 
 
 def within_two_ulp(model: SFN, x: float, step: float) -> bool:
     """Whether |x| lies so near a threshold that float32 may decide otherwise (spec 0.6)."""
-    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
+    thresholds = exact_thresholds(model)
     size = abs(Fraction(x))
     at = bisect_left(thresholds, size / Fraction(step))
     near = (t * Fraction(step) for t in thresholds[max(at - 1, 0) : at + 1])
@@ -221,7 +244,7 @@ def test_every_half_step_is_the_same_everywhere(
     levels: Levels, rule: Rule, m: int, sides: Sides
 ) -> None:
     m = 7 if levels == "exponential" and m == MAX_M else m
-    model = SFN(m, rule, levels)
+    model = sized(m, rule, levels)
     for one in (model, model.bounded(6.0)):
         check_every_half_step(one, sides, 0.3, 0.25)
 
@@ -252,7 +275,7 @@ floats = st.floats(width=32)
 @st.composite
 def inputs(draw: st.DrawFn, model: SFN, *sizes: float) -> Array:
     """Numbers of every kind: arbitrary ones, thresholds and their neighbours, both signs."""
-    thresholds = exact_thresholds(model.levels, model.rule, model.M, model.limit)
+    thresholds = exact_thresholds(model)
     at_threshold = st.builds(
         lambda t, step, ulps, sign: float(sign * shifted(scaled(step, t), ulps)),
         st.sampled_from(thresholds),
@@ -272,7 +295,7 @@ def test_arbitrary_inputs_are_the_same_everywhere(
 ) -> None:
     limits = (0, 5, 127) if levels in WITHOUT_GAPS else (0,)
     m, limit = data.draw(st.sampled_from((1, 8))), data.draw(st.sampled_from(limits))
-    model = SFN(m, rule, levels, limit=limit)
+    model = sized(m, rule, levels, limit=limit)
     model = model.bounded(data.draw(st.sampled_from((INF, 6.0))))
     sides = data.draw(st.sampled_from(SIDES))
     positive, negative = (data.draw(steps | plain_steps) for _ in range(2))
@@ -293,7 +316,7 @@ SMALLEST_ALIVE = 2.0**-127 + 2.0**-149
 def test_special_values_at_every_position(levels: Levels, rule: Rule, sides: Sides) -> None:
     """Long enough for vector instructions, odd so that a scalar remainder is left."""
     x = np.tile(SPECIAL, 11)[:-1]
-    models = [SFN(8, rule, levels), SFN(8, rule, levels).bounded(6.0)]
+    models = [sized(8, rule, levels), sized(8, rule, levels).bounded(6.0)]
     if levels in WITHOUT_GAPS:
         models.append(SFN(8, rule, levels, limit=127))
     for model in models:
@@ -305,7 +328,7 @@ def test_special_values_at_every_position(levels: Levels, rule: Rule, sides: Sid
 
 @every_level_set
 def test_a_count_of_zero_has_no_sign(levels: Levels) -> None:
-    counts = SFN(8, levels=levels).count(np.array([-0.1, -0.0, 0.0, 0.1, np.nan]), 1.0, 1.0)
+    counts = sized(8, "nearest", levels).count(np.array([-0.1, -0.0, 0.0, 0.1, np.nan]), 1.0, 1.0)
     assert counts.dtype == np.float32
     assert counts.tolist() == [0.0] * 5
     assert not np.signbit(counts).any()
@@ -313,7 +336,7 @@ def test_a_count_of_zero_has_no_sign(levels: Levels) -> None:
 
 @every_level_set
 def test_infinities_saturate_at_the_top_of_a_branch_that_is_alive(levels: Levels) -> None:
-    model = SFN(3, levels=levels)
+    model = sized(3, "nearest", levels)
     both = np.array([INF, -INF], np.float32)
     assert model.step(both, 0.5, 0.25).tolist() == [model.top * 0.5, -model.top * 0.25]
     assert model.step(both, 0.5).tolist() == [model.top * 0.5, 0.0]
@@ -339,7 +362,7 @@ def test_smallest_step_that_is_alive() -> None:
 @every_rule
 @pytest.mark.parametrize("sides", ["both", "positive", "negative"])
 def test_a_step_for_each_channel_with_dead_ones(levels: Levels, rule: Rule, sides: Sides) -> None:
-    model = SFN(4, rule, levels)
+    model = sized(4, rule, levels)
     positive = np.array([[0.3], [0.0], [1e-40], [2.0]], np.float32)
     negative = np.array([[0.25], [0.7], [0.0], [1e-45]], np.float32)
     row = np.concatenate([SPECIAL, quarter_steps(model, 0.3, 0.25)])
@@ -407,7 +430,7 @@ def test_onnxruntime_folds_no_factor_into_a_neighbour(
 ) -> None:
     step, factor = 0.3, 3.0
     w = weights_that_show_folding(step, factor)
-    model = SFN(10, levels=levels, bound=bound)
+    model = sized(10, "nearest", levels, bound=bound)
     graph = layer_and_neuron(op_type, model, sides, step, w)
     x = np.full((2, *(d for d in graph.types["x"].shape or () if isinstance(d, int))), factor)
     x[1] = -factor
@@ -466,13 +489,47 @@ def test_levels_of_equation_12() -> None:
 @every_level_set
 @pytest.mark.parametrize("m", range(1, MAX_M + 1))
 def test_level_sets(levels: Levels, m: int) -> None:
-    model = SFN(m, levels=levels)
+    model = sized(m, "nearest", levels)
     assert model.level_values.dtype == np.float32
-    assert model.level_values.tolist() == exact_levels(levels, m)
-    sizes = {"dense": m - 1 + 2**m, "sformer": 2 * m, "linear": 2 * m, "exponential": 2 * m}
-    tops = {"linear": 2 * m, "exponential": 2 ** (2 * m - 1)}
-    assert model.level_values.size == sizes[levels]
+    assert model.level_values.tolist() == exact_levels(model)
+    sizes = {"dense": m - 1 + 2**m, "fitted": 4 * m}
+    tops = {"linear": 2 * m, "exponential": 2 ** (2 * m - 1), "fitted": exact_levels(model)[-1]}
+    assert model.level_values.size == sizes.get(levels, 2 * m)
     assert model.top == tops.get(levels, m - 1 + 2**m)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 10))
+@settings(deadline=None, max_examples=100)
+def test_fitted_levels_are_n_of_which_k_are_contiguous(n: int, k: int, octave: int) -> None:
+    k, s = min(k, n), 2**octave
+    wanted = exact_fitted(n, k, s)
+    assert fitted_top(n, k, s) == wanted[-1]
+    if wanted[-1] <= MAX_TOP:
+        model = SFN(levels="fitted", N=n, K=k, S=s)
+        assert model.level_values.tolist() == wanted
+
+
+def test_sformer_levels_are_fitted_ones() -> None:
+    for m in range(1, MAX_M + 1):
+        fitted = SFN(levels="fitted", N=2 * m, K=m + 1, S=1)
+        assert fitted.level_values.tolist() == SFN(m, levels="sformer").level_values.tolist()
+
+
+@every_rule
+@pytest.mark.parametrize("sizes", [(9, 1, 8), (20, 20, 8), (24, 3, 4), (33, 7, 16)], ids=str)
+def test_every_half_step_of_fitted_levels(rule: Rule, sizes: tuple[int, int, int]) -> None:
+    """Fewer contiguous levels than two octaves have, none but contiguous."""
+    n, k, s = sizes
+    model = SFN(rule=rule, levels="fitted", N=n, K=k, S=s)
+    check_every_half_step(model, "both", 0.25, 0.3)
+
+
+def test_fitted_levels_leave_out_the_largest_where_counts_are_limited() -> None:
+    model = SFN(levels="fitted")
+    assert model.top == 260 and model.at_most(260) is model
+    fewer = model.at_most(127)
+    assert fewer.level_values.tolist() == [y for y in model.level_values if y <= 127]
+    assert model.at_most(5) == SFN(levels="fitted", N=5, K=5, S=4)
 
 
 @pytest.mark.parametrize(
@@ -504,12 +561,12 @@ def test_decisions_of_sformer_worked_by_hand(rule: Rule, x: float, count: int) -
 @st.composite
 def cases(draw: st.DrawFn, step: st.SearchStrategy[float]) -> tuple[SFN, Array, float, float]:
     levels = draw(st.sampled_from(LEVELS))
-    model = SFN(
+    model = sized(
         draw(st.integers(1, MAX_M)),
         draw(st.sampled_from(RULES)),
         levels,
-        draw(st.just(INF) | st.floats(2.0**-10, 2.0**10, width=32)),
-        draw(st.just(0) | st.integers(1, 300)) if levels in WITHOUT_GAPS else 0,
+        bound=draw(st.just(INF) | st.floats(2.0**-10, 2.0**10, width=32)),
+        limit=draw(st.just(0) | st.integers(1, 300)) if levels in WITHOUT_GAPS else 0,
     )
     positive, negative = draw(step), draw(step)
     x = draw(inputs(model, positive, negative))
@@ -545,7 +602,7 @@ def test_exact_but_within_two_ulp_of_a_threshold(case: tuple[SFN, Array, float, 
         clipped = min(v, model.bound)
         if count != expected:
             assert within_two_ulp(model, clipped, negative if v < 0 else positive)
-            levels = [0, *exact_levels(model.levels, model.M, model.limit)]
+            levels = [0, *exact_levels(model)]
             apart = levels.index(int(abs(count))) - levels.index(abs(expected))
             assert abs(apart) == 1 and count * expected >= 0
 
@@ -564,9 +621,8 @@ def test_odd_and_monotone(case: tuple[SFN, Array, float, float]) -> None:
 @every_level_set
 @every_rule
 def test_no_level_fires_one_ulp_below_its_threshold(levels: Levels, rule: Rule) -> None:
-    thresholds = exact_thresholds(levels, rule, 8)
-    at = np.array([float(t) for t in thresholds], np.float32)
-    model = SFN(8, rule, levels)
+    model = sized(8, rule, levels)
+    at = np.array([float(t) for t in exact_thresholds(model)], np.float32)
     below = np.nextafter(at, np.float32(0))
     values = model.level_values.tolist()
     assert model.count(at, 1.0).tolist() == values
@@ -647,7 +703,7 @@ def test_error_bound_holds(case: tuple[SFN, Array, float, float], slack: float) 
 @every_rule
 def test_error_bound_is_reached(levels: Levels, rule: Rule) -> None:
     """At every level the bound is the largest error up to there, but for half an ulp."""
-    model = SFN(4, rule, levels)
+    model = sized(4, rule, levels)
     step = 0.25
     x = np.nextafter(np.arange(0, 8 * model.top, dtype=np.float32) * np.float32(step / 4), 0)
     worst = np.maximum.accumulate(np.abs(x.astype(np.float64) - model.step(x, step)))
@@ -718,10 +774,10 @@ def test_steps_of_are_single_precision() -> None:
 
 @every_level_set
 def test_base_steps(levels: Levels) -> None:
-    model = SFN(8, levels=levels)
+    model = sized(8, "nearest", levels)
     assert model.step_of(4.0, 0.25) == 1.0
     assert model.step_of(0.0, 0.25) == 0.0
-    assert model.softmax_step(0.92) == 0.92 / exact_levels(levels, 8)[-1]
+    assert model.softmax_step(0.92) == 0.92 / exact_levels(model)[-1]
 
 
 def test_softmax_step_of_table_7() -> None:
@@ -738,7 +794,15 @@ def test_sfn_is_a_registered_model_with_its_defaults() -> None:
     assert model.parameters == {"M": 8, "rule": "nearest", "levels": "dense", "bound": INF}
     assert list(model.parameters) == ["M", "rule", "levels", "bound"]
     assert make_neuron("sfn", M=3, rule="eq11", levels="linear") == SFN(3, "eq11", "linear")
-    assert SFN.choices() == {"rule": RULES, "levels": ("dense", "sformer", "linear", "exponential")}
+    assert SFN.choices() == {"rule": RULES, "levels": LEVELS}
+
+
+def test_fitted_levels_have_sizes_of_their_own() -> None:
+    model = make_neuron("sfn", levels="fitted", N=20, K=6, S=2)
+    assert list(model.parameters) == ["rule", "levels", "bound", "N", "K", "S"]
+    assert parse_neuron(format_neuron(model)) == model
+    assert make_neuron("sfn", levels="fitted") == SFN(levels="fitted", N=32, K=12, S=4)
+    assert SFN(levels="fitted").wider() is None and not SFN(levels="fitted").fuses("both")
 
 
 @pytest.mark.parametrize(
@@ -762,23 +826,50 @@ def test_sfn_is_a_registered_model_with_its_defaults() -> None:
             "  help: take dense or linear levels, or limit 0",
         ),
         (
+            {"N": 32},
+            "error: sfn: N, K and S are sizes of fitted levels, not of dense ones\n"
+            "  help: take levels=fitted, or M",
+        ),
+        (
+            {"levels": "fitted", "M": 4},
+            "error: sfn: fitted levels have sizes N, K and S, not M\n"
+            "  help: write sfn:levels=fitted:N=32:K=12:S=4, say",
+        ),
+        (
+            {"levels": "fitted", "N": 8, "K": 9, "S": 1},
+            "error: sfn: K must be an integer from 1 to 8, not 9",
+        ),
+        (
+            {"levels": "fitted", "N": 8},
+            "error: sfn: K must be an integer from 1 to 8, not 0",
+        ),
+        (
+            {"levels": "fitted", "N": 8, "K": 2, "S": 3},
+            "error: sfn: S must be a power of two, not 3",
+        ),
+        (
+            {"levels": "fitted", "N": 99, "K": 2, "S": 1},
+            "error: sfn: fitted levels of N = 99, K = 2, S = 1 reach beyond 524288, where half "
+            "steps are no longer exact\n  help: take a smaller N, or a larger K or S",
+        ),
+        (
             {"rule": "eq12"},
             "error: unknown sfn rule 'eq12'; did you mean 'eq11'?\n  known: eq11, nearest",
         ),
         (
             {"levels": "dens"},
             "error: unknown sfn levels 'dens'; did you mean 'dense'?\n"
-            "  known: dense, exponential, linear, sformer",
+            "  known: dense, exponential, fitted, linear, sformer",
         ),
         (
             {"levls": "dense"},
             "error: unknown parameter of neuron sfn 'levls'; did you mean 'levels'?\n"
-            "  known: M, bound, levels, limit, rule",
+            "  known: K, M, N, S, bound, levels, limit, rule",
         ),
         (
             {"level_values": 1},
             "error: unknown parameter of neuron sfn 'level_values'; did you mean 'levels'?\n"
-            "  known: M, bound, levels, limit, rule",
+            "  known: K, M, N, S, bound, levels, limit, rule",
         ),
     ],
 )

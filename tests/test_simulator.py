@@ -36,6 +36,7 @@ NETWORKS: dict[str, tuple[str, str, dict[str, object]]] = {
     "transformer": ("digits_vit", "sfn", {}),
     "transformer int8": ("digits_vit", "sfn", {"synapses": "int8"}),
     "gapped levels": ("digits_cnn", "sfn:levels=sformer:rule=eq11", {}),
+    "fitted levels": ("digits_cnn", "sfn:levels=fitted:N=8:K=3:S=2", {}),
     "mtn": ("digits_cnn", "mtn:N=8", {}),
     "dual mtn": ("digits_vit", "dual-mtn:N=8", {**CHEAP, "scale": 0.3}),
     "aif": ("digits_cnn", "aif", {}),

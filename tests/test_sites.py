@@ -16,6 +16,7 @@ from snnc.errors import CompileError
 from snnc.frontend import load
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.node import Array, Coding, Neuron, Op
+from snnc.ir.rate_neuron import rate_neuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.assign_thresholds import AssignThresholds
 from snnc.passes.normalize import Normalize
@@ -271,10 +272,14 @@ def clipped(body: str) -> ModelProto:
 RAMP = {"x": np.linspace(-20, 20, 84, dtype=np.float32).reshape(-1, 4)}
 
 
-@pytest.mark.parametrize("levels", ["dense", "sformer", "linear", "exponential"])
+LEVELS = ["M=4", "M=4:levels=sformer", "M=4:levels=linear", "M=4:levels=exponential"]
+
+
+@pytest.mark.parametrize("levels", [*LEVELS, "levels=fitted:N=12:K=4:S=2"])
 @pytest.mark.parametrize("rule", ["nearest", "eq11"])
 def test_inputs_above_the_bound_of_a_relu6_fire_as_the_bound_does(levels: str, rule: str) -> None:
-    neuron = SFN(M=4, levels=levels, rule=rule)  # type: ignore[arg-type]
+    neuron = rate_neuron(f"sfn:{levels}:rule={rule}")
+    assert isinstance(neuron, SFN)
     *_, spiking = stages(clipped("r = Clip(h, zero, six)"), RAMP, neuron=neuron, scale=0.13)
     (only,) = spiking.neurons
     assert op_types(spiking) == ["MatMul", "Neuron", "MatMul"]

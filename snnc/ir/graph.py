@@ -156,10 +156,11 @@ class Graph:
                 needed.update(name for name in node.inputs if name)
         kept.reverse()
         alive = needed.union(self.inputs).union(name for node in kept for name in node.outputs)
+        typed = alive - self.consts.keys()
         return replace(
             self,
             nodes=tuple(kept),
-            types={name: t for name, t in self.types.items() if name in alive - self.consts.keys()},
+            types={name: t for name, t in self.types.items() if name in typed},
             consts={name: c for name, c in self.consts.items() if name in needed},
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,14 +23,21 @@ from snnc.neurons.bodies import (
     SILENT_COUNT,
     sides_of_steps,
 )
-
-Levels: TypeAlias = Literal["dense", "sformer", "linear", "exponential"]
-
-MAX_M = 10
-"""Largest M: every half-step count of every level set stays an exact float32 integer."""
-
-WITHOUT_GAPS: tuple[Levels, ...] = ("dense", "linear")
-"""Level sets of all integers up to the largest: any of them can be the largest."""
+from snnc.neurons.level_sets import (
+    FITTED,
+    MAX_M,
+    MAX_N,
+    MAX_TOP,
+    WITHOUT_GAPS,
+    Levels,
+    Rule,
+    fitted_top,
+    fitted_values,
+    level_body,
+    sizes_body,
+    top_body,
+    values_of,
+)
 
 
 @dataclass(frozen=True)
@@ -39,19 +46,24 @@ class SFN(RateNeuron):
 
     M: size of the level set. levels: `sformer` 1..M then M-1+2^(k-M) for k = M+1..2M (eq. 12),
     `dense` every integer up to sformer's largest, `linear` 1..2M, `exponential` 1, 2, 4 .. 2^(2M-1)
-    (fire functions of Table 5). rule: level k fires at y_k - 1/2 steps (`eq11`) or half-way from
-    the level below (`nearest`). bound: inputs above it fire as it does (an absorbed ReLU6).
-    limit: levels above it are left out, 0 for none (dense and linear levels only).
+    (fire functions of Table 5), `fitted` N of them: 1..K, then S at gaps of 2, S at gaps of 4 ...
+    (N, K, S: of fitted levels only, in place of M; S a power of two). rule: level k fires at
+    y_k - 1/2 steps (`eq11`) or half-way from the level below (`nearest`). bound: inputs above it
+    fire as it does (an absorbed ReLU6). limit: levels above it are left out, 0 for none (dense and
+    linear levels only).
 
     Decided in float32 half steps (spec 0.6): h = floor(min(|x| * (2/step), 2 y_max)); level k
     fires iff h >= 2 y_k - 1 (eq11) or h >= y_k + y_(k-1) (nearest). Ties fire; NaN counts 0.
     """
 
     M: int = 8
-    rule: Literal["nearest", "eq11"] = "nearest"
+    rule: Rule = "nearest"
     levels: Levels = "dense"
     bound: float = float("inf")
     limit: int = 0
+    N: int = 0
+    K: int = 0
+    S: int = 0
 
     name: ClassVar[str] = "sfn"
     more_levels = "raise --m"
@@ -70,23 +82,52 @@ class SFN(RateNeuron):
                 f"sfn: {self.levels} levels have gaps, so none of them can be left out",
                 help=f"take {' or '.join(WITHOUT_GAPS)} levels, or limit 0",
             )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        given = (self.N, self.K, self.S)
+        if self.levels != "fitted":
+            if given != (0, 0, 0):
+                raise CompileError(
+                    f"sfn: N, K and S are sizes of fitted levels, not of {self.levels} ones",
+                    help="take levels=fitted, or M",
+                )
+            return
+        if self.M != type(self).M:
+            raise CompileError(
+                "sfn: fitted levels have sizes N, K and S, not M",
+                help="write sfn:levels=fitted:N=32:K=12:S=4, say",
+            )
+        object.__setattr__(self, "more_levels", "raise N of its levels")
+        if given == (0, 0, 0):
+            for name, size in zip("NKS", FITTED, strict=True):
+                object.__setattr__(self, name, size)
+        for name, most in (("N", MAX_N), ("K", self.N), ("S", MAX_N)):
+            size = getattr(self, name)
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+                raise CompileError(f"sfn: {name} must be an integer from 1 to {most}, not {size!r}")
+        if self.S & (self.S - 1):
+            raise CompileError(f"sfn: S must be a power of two, not {self.S}")
+        if fitted_top(self.N, self.K, self.S) > MAX_TOP:
+            raise CompileError(
+                f"sfn: fitted levels of N = {self.N}, K = {self.K}, S = {self.S} reach beyond "
+                f"{MAX_TOP}, where half steps are no longer exact",
+                help="take a smaller N, or a larger K or S",
+            )
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """A limit is one only where there is one."""
-        return {k: v for k, v in super().parameters.items() if k != "limit" or v}
+        """A limit is one only where there is one; fitted levels have sizes of their own."""
+        absent = {"M"} if self.levels == "fitted" else {"N", "K", "S"}
+        absent |= set() if self.limit else {"limit"}
+        return {k: v for k, v in super().parameters.items() if k not in absent}
 
     @cached_property
     def level_values(self) -> Array:
         """The positive levels y_k in ascending order (float32 integers)."""
-        m = self.M
-        values = {
-            "dense": range(1, m + 2**m),
-            "sformer": [*range(1, m + 1), *(m - 1 + 2**k for k in range(1, m + 1))],
-            "linear": range(1, 2 * m + 1),
-            "exponential": [2**k for k in range(2 * m)],
-        }
-        every = np.array(values[self.levels], np.float32)
+        if self.levels == "fitted":
+            return fitted_values(self.N, self.K, self.S)
+        every = values_of(self.levels, self.M)
         return every[every <= self.limit] if self.limit else every
 
     @property
@@ -99,7 +140,8 @@ class SFN(RateNeuron):
         return 1 + int(np.count_nonzero(y <= highest) + np.count_nonzero(y <= -lowest))
 
     @cached_property
-    def _thresholds(self) -> Array:
+    def half_steps(self) -> Array:
+        """Where each level starts to fire, in half steps (float32 integers)."""
         y = self.level_values
         if self.rule == "eq11":
             return np.asarray(2 * y - 1)
@@ -112,11 +154,11 @@ class SFN(RateNeuron):
         below = x < 0
         with np.errstate(all="ignore"):
             inverse = np.where(below, _inverse(negative), _inverse(positive))
-            half_steps = np.abs(x) * inverse
-            h = np.floor(np.minimum(half_steps, np.float32(2 * self.top)))
+            drive = np.abs(x) * inverse
+            h = np.floor(np.minimum(drive, np.float32(2 * self.top)))
         levels = np.concatenate([np.zeros(1, np.float32), self.level_values])
-        fired = np.where(half_steps >= 1, h, np.float32(0))
-        y = levels[np.searchsorted(self._thresholds, fired, side="right")]
+        fired = np.where(drive >= 1, h, np.float32(0))
+        y = levels[np.searchsorted(self.half_steps, fired, side="right")]
         return np.asarray(np.where(below, -y, y) + np.float32(0))
 
     def step_of(self, theta: float, scale: float) -> float:
@@ -135,13 +177,17 @@ class SFN(RateNeuron):
         return seen / self.top if self.levels == "dense" else 0.0
 
     def wider(self) -> SFN | None:
-        wider = replace(self, M=MAX_M)
-        return wider if self.levels == "dense" and wider.top > self.top else None
+        wider = replace(self, M=MAX_M) if self.levels == "dense" else self
+        return wider if wider.top > self.top else None
 
     def at_most(self, count: int) -> SFN:
-        """Dense levels beyond M = 8 are refused: at no site would the next ones exist."""
+        """Dense levels beyond M = 8 are refused: at no site would the next ones exist. The largest
+        fitted ones are left out."""
         if self.top <= count:
             return self
+        if self.levels == "fitted":
+            fewer = int(np.count_nonzero(self.level_values <= count))
+            return replace(self, N=fewer, K=min(self.K, fewer))
         if self.levels in WITHOUT_GAPS and self.top < 2 * LARGEST_COUNT["positive"]:
             return replace(self, limit=count)
         fitting = (m for m in range(1, self.M) if replace(self, M=m).top <= count)
@@ -185,19 +231,14 @@ class SFN(RateNeuron):
 
     def _body(self, sides: Sides, size: str, result: str) -> str:
         """size: of a spike of each {sign}, a value of the body; result: name of what is emitted."""
-        constants = [CONSTANTS, _UP_TO_HALF, _SIZES]
-        parts = [*constants, self._top(), self._drive(sides, size), self._level(sides)]
-        return "\n".join([*parts, FIRE[sides].format(y=result)])
-
-    def _top(self) -> str:
-        top = "last" if self.limit else "top"
-        if self.levels == "linear":
-            lines = f"{top} = Mul (two, m)"
-        elif self.levels == "exponential":
-            lines = f"twice = Mul (two, m)\n bits = Sub (twice, one)\n {top} = Pow (two, bits)"
-        else:
-            lines = f"power = Pow (two, m)\n below_m = Sub (m, one)\n {top} = Add (below_m, power)"
-        return f"{lines}\n{_LIMITED}" if self.limit else lines
+        top = top_body(self.levels, "last" if self.limit else "top")
+        constants = [CONSTANTS, _UP_TO_HALF, sizes_body(self.levels), top]
+        if self.limit:
+            constants.append(_LIMITED)
+        level = level_body(self.levels, self.rule, sides)
+        return "\n".join(
+            [*constants, self._drive(sides, size), level, FIRE[sides].format(y=result)]
+        )
 
     def _drive(self, sides: Sides, size: str) -> str:
         """Half steps of the input."""
@@ -207,44 +248,6 @@ class SFN(RateNeuron):
             lines.append(CAPPED)
         return "\n".join([*lines, DRIVE[sides].format(u="u" if capped else "x"), _WHOLE])
 
-    def _level(self, sides: Sides) -> str:
-        """Signed count from half steps: n = h/2 rounded up by a factor just above 1/2, so that no
-        odd h is a tie of Round (h to 2^20, spec 0.6); with gaps, the level of |h|.
-
-        Where gaps double, the power of two comes from rounding to one bit: b is r scaled so that
-        rounding it to the nearest power of two gives the wanted one; b + big*b - big*b does that
-        rounding in float32 (Veltkamp splitting at one bit).
-        """
-        if self.levels in WITHOUT_GAPS:
-            return "halved = DequantizeLinear (whole, up_to_half)\n count = Round (halved)"
-        offset = "offset = Sub (m, one)" if self.levels == "sformer" else "offset = Identity (zero)"
-        if self.rule == "nearest":
-            above, scale = "twice_offset = Mul (two, offset)\n above = Sub (h, twice_offset)", 0.5
-        else:
-            above, scale = "above = Sub (n, offset)", 0.75
-        factor = float(np.float32(scale * (1 + 2.0**-22)))
-        signed = "sign = Sign (signed_h)\n count = Mul (level, sign)"
-        return f"""signed_h = Cast <to = 1> (whole)
-                   h = Abs (signed_h)
-                   halved = Mul (h, up_to_half)
-                   n = Round (halved)
-                   {offset}
-                   {above}
-                   r = Relu (above)
-                   factor = Constant <value_float = {factor!r}> ()
-                   b = Mul (r, factor)
-                   big = Constant <value_float = 8388609.0> ()
-                   g = Mul (b, big)
-                   rest = Sub (b, g)
-                   power_of_two = Add (g, rest)
-                   doubling = Ceil (power_of_two)
-                   contiguous = Min (n, offset)
-                   level = Add (contiguous, doubling)
-                   {signed if sides == "both" else "count = Identity (level)"}"""
-
-
-_SIZES = """m_int = Constant <value_int: int = @M> ()
-            m = Cast <to = 1> (m_int)"""
 
 _UP_TO_HALF = "up_to_half = Constant <value_float = 0.5000002384185791> ()"
 

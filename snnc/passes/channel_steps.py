@@ -16,16 +16,16 @@ from snnc.passes.channels import axis_of, by_channel
 from snnc.passes.fit_thresholds import as_tuple
 from snnc.runtime import Session, batch_size
 
-ENTRIES = 2**25
-"""Entries that are kept of all sites together."""
+ENTRIES = 2**16
+"""Entries that are kept of a site, at most, but FEWEST of each channel."""
 
-ROWS = 2048
-"""Entries that are kept of a channel, at most."""
+FEWEST = 128
 
 RANGE = 8.0
-"""A channel's step is at most this many times the site's, and at least as many times less."""
+"""Ratio of a channel's step to the median one, at most; its inverse at least."""
 
-HALVINGS = 30
+HALVINGS = 12
+"""Of the factors from 1/RANGE to RANGE, on a scale of logarithms: to 0.1 %."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ class ChannelSteps:
             share = self.samples.size_of(feeds) / (self.samples.count or 1)
             values = session.run(feeds)
             for name, site in sites.items():
-                most = min(ROWS, ENTRIES // (len(sites) * channels[name]))
-                limit = max(1, round(most * share))
+                limit = max(1, round(max(FEWEST, ENTRIES // channels[name]) * share))
                 found[name].append(by_channel(values[site.inputs[0]], axis_of(graph, site), limit))
         return {name: np.concatenate(each, 1) for name, each in found.items()}
 

@@ -44,7 +44,7 @@ class Partwise:
         done = known.union(*(node.outputs for node in part)) - stale
         rest = _needed(graph, later, done)
         read = {*later, *(v for node in rest for v in node.inputs)}
-        kept = (read & done) - {*graph.inputs}
+        kept = (read & done) - {"", *graph.inputs}
         fresh = ({*wanted} | kept) - known
         session = _session(graph, part, known, tuple(sorted(fresh))) if fresh else None
         yield from self._batches(session, tuple(wanted), kept, graph)

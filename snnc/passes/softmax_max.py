@@ -14,7 +14,7 @@ from snnc.ir.rate_neuron import RateNeuron, Synapses, finite_step
 class SoftmaxMax:
     """Softmax sites: step from the maximum, without lambda, positive branch only (spec 2.6).
 
-    Sites whose thresholds were chosen keep them.
+    Those with thresholds of their own have steps from them already.
     """
 
     neuron: RateNeuron
@@ -25,13 +25,12 @@ class SoftmaxMax:
     after: ClassVar[Stage] = Stage.THRESHOLDED
 
     def __call__(self, graph: Graph) -> Graph:
-        neuron = self.neuron.at("positive", self.synapses)
-
         def rule(node: Node) -> Replacement | None:
             if not isinstance(node, Site) or node.role != "softmax" or node.statistics is None:
                 return None
             if node.thresholds is not None:
                 return None
+            neuron = (node.neuron or self.neuron).at("positive", self.synapses)
             maximum = node.statistics.maximum
             step = finite_step(neuron.softmax_step(maximum)) if maximum > 0 else 0.0
             return Replacement((replace(node, step=(step, 0.0)),))

@@ -26,6 +26,9 @@ SMALLEST = 0.005
 TOLERANCE = 0.01
 """How far below a budget the energy may stay."""
 
+COARSER = 1.25
+"""By which lambda grows while the error falls."""
+
 _TRIES = 12
 
 
@@ -89,11 +92,12 @@ def within_budget(
     start: float = 0.2,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """The network of the smallest lambda in [SMALLEST, 1] whose energy is within the budget.
+    """The network of least error among those of one lambda whose energy is within the budget.
 
-    By regula falsi over 1/lambda, of which the spikes of most networks are a linear function,
-    until the energy is less than TOLERANCE below the budget. CompileError where lambda = 1 still
-    costs more.
+    The smallest lambda in [SMALLEST, 1] that is, by regula falsi over 1/lambda, of which the spikes
+    of most networks are a linear function, until the energy is less than TOLERANCE below the
+    budget; then larger ones while they have less error, as the last level saturates where steps
+    are small. CompileError where lambda = 1 still costs more.
     """
     over: Measured | None = None
     under: Measured | None = None
@@ -114,6 +118,11 @@ def within_budget(
         under = yardstick.measured(scaled, 1.0, count)
         if under.ratio > budget:
             raise _unmet(budget, under)
+    while under.scale * COARSER <= 1.0:
+        coarser = yardstick.measured(scaled, under.scale * COARSER, count)
+        if coarser.error >= under.error:
+            break
+        under = coarser
     return under
 
 

@@ -22,7 +22,7 @@ from snnc.rows import batches_and_axes, rows_of
 from snnc.runtime import Session, batch_size
 from snnc.site_errors import spiking_at
 
-MEASURED = np.array([0.12, 0.3, 0.6, 1.0, 1.6, 2.6])
+MEASURED = np.array([0.12, 0.25, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.3])
 """Steps at which the output's error is measured, over the root mean square of what a site sees."""
 
 FINE = np.exp(np.arange(np.log(0.05), np.log(3.2), 0.05))

@@ -17,6 +17,9 @@ from snnc.targets import Target
 _SIZES = ("M", "N")
 """Parameters of neuron models that say how many levels there are."""
 
+_CONTIGUOUS = "K"
+"""A parameter that bounds the others: such a model knows which levels to leave out."""
+
 
 @dataclass(frozen=True)
 class Fix:
@@ -81,16 +84,15 @@ def fewer_levels(spikes: Spikes, target: Target) -> str | None:
     model = _at_most(spikes.model, largest_count(spikes.signed, target))
     if model is None:
         return None
-    return (
-        f"--m {model.parameters['M']}" if model.name == "sfn" else f"--neuron {NeuronSpec(model)}"
-    )
+    size = model.parameters.get("M")
+    return f"--neuron {NeuronSpec(model)}" if size is None else f"--m {size}"
 
 
 def _at_most(model: RateNeuron, count: int) -> RateNeuron | None:
     """The model of most levels with no spike count above `count`."""
     for key in _SIZES:
         size = model.parameters.get(key)
-        if isinstance(size, int):
+        if isinstance(size, int) and _CONTIGUOUS not in model.parameters:
             for smaller in range(min(size, count), 0, -1):
                 fewer: RateNeuron = replace(model, **{key: smaller})  # type: ignore[type-var]
                 if fewer.top <= count:
