@@ -70,7 +70,9 @@ def _integers(above: Axes, below: Axes, found: Pareto) -> list[float]:
     errors = [result.relative_error or 0.0 for _, result in points]
     for axes, values, label in ((above, metric, "ANN in integers of b bits"), (below, errors, "")):
         if points:
-            axes.plot(x, values, "D", color="black", mfc="white", ms=5, label=label or None)
+            axes.plot(
+                x, values, "D", color="black", mfc="white", ms=5, label=label or None, zorder=4
+            )
         for (point, _), place, value in zip(points, x, values, strict=True):
             _note(axes, point, place, value)
     return x
