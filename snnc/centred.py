@@ -39,7 +39,9 @@ def centred(
             pass_name=CentreSites.name,
         )
     mask = network.calibration.mask_input
-    sited = run_passes(network.sited, (CentreSites(samples, kinds, mask, progress),), watch)
+    sited = run_passes(
+        network.sited, (CentreSites(samples, kinds, mask_input=mask, progress=progress),), watch
+    )
     if sited.nodes == network.sited.nodes:
         return network
     with named_in_errors(Calibrate.name):

@@ -28,8 +28,9 @@ from snnc.passes.threshold_rules import threshold_rule as threshold_rule_of
 from snnc.pipeline import run_passes
 from snnc.prepare import Model
 from snnc.recipes.asked import neuron_of_recipe, require_best, require_goal
-from snnc.recipes.best import Goal, Made, best, spent
+from snnc.recipes.best import best
 from snnc.recipes.costs import Count
+from snnc.recipes.made import Goal, Made, spent
 from snnc.recipes.report import RecipeName
 from snnc.runtime import Session
 from snnc.search.grid import (

@@ -42,7 +42,7 @@ BY_KIND = {
     "digits_vit": {"linear": 13, "keys": 3, "values": 3, "queries": 3},
     "digits_vit_dynamo": {"linear": 13, "keys": 3, "values": 3, "queries": 3},
     "digits_encoder": {"linear": 9, "keys": 2, "values": 2, "queries": 2},
-    "digits_cnn": {"linear": 1},
+    "digits_cnn": {"linear": 2},
     "digits_mlp": {},
 }
 
@@ -84,15 +84,17 @@ def assert_same(
 @pytest.mark.parametrize("name", BY_KIND)
 def test_the_network_computes_what_it_did(name: str, kinds: tuple[Kind, ...]) -> None:
     network = calibrated(name)
-    found = CentreSites(network.samples, kinds, network.calibration.mask_input)(network.sited)
-    verify(found, Stage.SITED)
-    assert_same(network.ann, found, few(held_out_path(name)))
+    mask = network.calibration.mask_input
+    for entries in (False, True):
+        found = CentreSites(network.samples, kinds, entries, mask)(network.sited)
+        verify(found, Stage.SITED)
+        assert_same(network.ann, found, few(held_out_path(name)))
 
 
 @pytest.mark.parametrize("name", BY_KIND)
 def test_which_sites_are_centred(name: str) -> None:
     network = calibrated(name)
-    kinds = [centre.kind for centre in centres_of(network.sited)]
+    kinds = [c.kind for c in centres_of(network.sited) if not c.rectified]
     assert {kind: kinds.count(kind) for kind in ALL if kind in kinds} == BY_KIND[name]
 
 
@@ -101,7 +103,7 @@ def test_sites_see_medians_of_zero(name: str) -> None:
     network = calibrated(name)
     mask = network.calibration.mask_input
     centres = centres_of(network.sited)
-    found = CentreSites(network.samples, ALL, mask)(network.sited)
+    found = CentreSites(network.samples, ALL, False, mask)(network.sited)
     axes = {centre.site: centre.axes for centre in centres}
     before, after = (
         medians(graph, axes, network.samples, mask, lambda done: None)
@@ -354,11 +356,51 @@ def test_layers_take_zero_points_up(case: str) -> None:
     assert_same(graph, found, feeds)
 
 
-def test_zeros_around_an_image_are_no_zero_points() -> None:
+def test_zeros_around_an_image_count_where_its_size_is_fixed() -> None:
     graph = layer(*PADDED)
-    assert not centres_of(graph)
     feeds = normal(6, *PADDED[2])
-    assert CentreSites(given_samples(graph, feeds))(graph) == graph
+    for entries in (False, True):
+        found = CentreSites(given_samples(graph, feeds), entries=entries)(graph)
+        assert moved(graph, found, feeds) == {site.outputs[0] for site in graph.open_sites}
+        assert_same(graph, found, feeds)
+    text = "g (float[N, 8, h, w] x) => (float[] y) { a = Sigmoid (x)  y = " + PADDED[0] + " }"
+    weights = arrays(5, **PADDED[1])
+    proto = model(text.replace("(a, w, b)", "(a, k, b)"), {"k": weights["w"], "b": weights["b"]})
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    assert not centres_of(prepare(load(proto))[1])
+
+
+@pytest.mark.parametrize("rectifier", ["Sigmoid", "Relu"])
+def test_entries_of_a_fixed_place_have_zero_points_of_their_own(rectifier: str) -> None:
+    text = (
+        f"g (float[N, 5, 8] x) => (float[N, 5, 6] y) {{ a = {rectifier} (x)  y = MatMul (a, w) }}"
+    )
+    graph = prepare(load(model(text, arrays(7, w=(8, 6)))))[1]
+    place = np.random.default_rng(1).uniform(0, 4, (1, 5, 8)).astype(np.float32)
+    feeds = {"x": place + normal(2, 400, 5, 8)["x"] / 10}
+    samples = given_samples(graph, feeds)
+    found = CentreSites(samples)(graph)
+    assert_same(graph, found, feeds)
+    by_channel = CentreSites(samples, entries=False)(graph)
+    size = {}
+    for name, each in (("entries", found), ("channels", by_channel)):
+        site = each.open_sites[0].inputs[0]
+        size[name] = np.abs(Session(each, taps=(site,)).run(feeds)[site]).mean()
+    assert size["entries"] < 0.3 * size["channels"]
+
+
+def test_few_samples_say_little_about_single_entries() -> None:
+    graph = prepare(load(model(PLACES, arrays(7, w=(8, 6)))))[1]
+    for count, near in ((3, 0.5), (300, 0.2)):
+        feeds = normal(count, count, 5, 8)
+        samples, site = given_samples(graph, feeds), graph.open_sites[0].outputs[0]
+        axes = {site: (-2, -1)}
+        alone = medians(graph, axes, samples, None, lambda done: None)[site]
+        drawn = medians(graph, axes, samples, None, lambda done: None, {site: -1})[site]
+        assert drawn.var(axis=0).mean() < near * alone.var(axis=0).mean()
+
+
+PLACES = "g (float[N, 5, 8] x) => (float[N, 5, 6] y) { a = Tanh (x)  y = MatMul (a, w) }"
 
 
 def test_rectifiers_half_floats_and_medians_of_zero_stay() -> None:

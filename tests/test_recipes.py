@@ -25,9 +25,10 @@ from snnc.ir.node import Array
 from snnc.neurons.sfn import SFN
 from snnc.recipes import best as best_module
 from snnc.recipes.allocation import Allocation, Allocator
-from snnc.recipes.best import COARSEST, Goal, Made, best, with_steps
+from snnc.recipes.best import best
 from snnc.recipes.costs import Costs
 from snnc.recipes.curves import FINE, MEASURED, Measuring, SiteCurve, site_curves
+from snnc.recipes.made import COARSEST, Goal, Made, with_steps
 from snnc.recipes.tails import tail_of
 from snnc.replay import replay
 from snnc.runtime import Session

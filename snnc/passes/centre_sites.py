@@ -16,7 +16,7 @@ from snnc.passes.centring.axes import consumers
 from snnc.passes.centring.centres import Centre, Kind, centres_of
 from snnc.passes.centring.constants import with_added, with_zero_point
 from snnc.passes.centring.linear import response
-from snnc.passes.centring.medians import medians
+from snnc.passes.centring.medians import fits, medians
 from snnc.passes.centring.queries import with_product
 
 DEFAULT: tuple[Kind, ...] = ("linear", "keys")
@@ -28,7 +28,9 @@ class CentreSites:
     """Each channel of a site sees x - m, m its median on the samples, where what that changes can
     be made up for exactly (spec 6.2); other sites stay as they are.
 
-    samples: calibration samples; kinds: which sites, by what reads them; mask_input: positions
+    samples: calibration samples; kinds: which sites, by what reads them; entries: where samples
+    always have the same shape, each entry of a linear layer's input has a zero point of its own, as
+    each neuron has a bias of its own; mask_input: positions
     where this input is 0 are left out; progress: told how many samples are done. With sites as
     identities the network computes what it did, up to the rounding of its float type. Raises
     CompileError for an unknown kind.
@@ -36,6 +38,7 @@ class CentreSites:
 
     samples: Samples
     kinds: tuple[Kind, ...] = DEFAULT
+    entries: bool = True
     mask_input: str | None = None
     progress: Callable[[int], None] = lambda done: None
 
@@ -52,12 +55,20 @@ class CentreSites:
         centres = [centre for centre in centres_of(graph) if centre.kind in self.kinds]
         if not centres:
             return graph
-        axes = {centre.site: centre.axes for centre in centres}
-        found = medians(graph, axes, self.samples, self.mask_input, self.progress)
+        single = {c.site: c.axes[-1] for c in centres if self._by_entry(graph, c, len(centres))}
+        centres = [c for c in centres if c.site in single or not c.rectified]
+        axes = {c.site: c.fixed if c.site in single else c.axes for c in centres}
+        found = medians(graph, axes, self.samples, self.mask_input, self.progress, single)
         for centre in centres:
             if found[centre.site].any():
                 graph = _centred(graph, centre, found[centre.site])
         return graph
+
+    def _by_entry(self, graph: Graph, centre: Centre, sites: int) -> bool:
+        """Whether each entry of a site has a median of its own: at most some of them fit."""
+        if not (self.entries and centre.fixed) or self.mask_input is not None:
+            return False
+        return fits(centre.entries(graph), sites)
 
 
 def _centred(graph: Graph, centre: Centre, shift: Array) -> Graph:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +12,21 @@ from snnc.centred import centred
 from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.fitted import fitted
-from snnc.ir.graph import Graph, Replacement
-from snnc.ir.node import Node, Site
-from snnc.ir.rate_neuron import Polarity, RateNeuron
+from snnc.ir.graph import Graph
+from snnc.ir.rate_neuron import Polarity
 from snnc.neurons.sfn import SFN
+from snnc.passes.base import Pass
 from snnc.passes.centre_sites import CentreSites
+from snnc.passes.channel_steps import ChannelSteps
 from snnc.passes.correct_biases import CorrectBiases
 from snnc.pipeline import run_passes
 from snnc.recipes.allocation import Allocation, Allocator
 from snnc.recipes.budget import Measured, Yardstick, metered, within_budget
-from snnc.recipes.costs import Costs, Count
+from snnc.recipes.costs import Costs
 from snnc.recipes.curves import FINE, Measuring, SiteCurve, site_curves
+from snnc.recipes.made import COARSEST, HELD, Goal, Made, affordable, with_steps
 from snnc.recipes.record import CurveRecord
-from snnc.recipes.report import RecipeName, RecipeReport, SiteChoice
-
-SAMPLES, HELD = 128, 128
-"""Calibration samples on which networks are measured, and that are held back, at most; biases are
-corrected on all that are not held back."""
+from snnc.recipes.report import RecipeReport, SiteChoice
 
 HELD_SHARE = 0.25
 """Of the calibration samples, at most."""
@@ -41,27 +38,6 @@ SEPARATE: Polarity = "separate"
 SHARED: Polarity = "shared"
 """One step for both signs: what a sign with few and small activations spares in error by a finer
 step it costs many times in spikes."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What is asked for: an energy that is not exceeded, or an agreement that is kept."""
-
-    budget: float | None
-    fidelity: float
-    count: Count
-
-
-@dataclass(frozen=True)
-class Made:
-    """A network ready for the passes of a scale factor: the graph of stage calibrated, its neuron,
-    lambda and polarity, and what was done."""
-
-    graph: Graph
-    neuron: RateNeuron
-    scale: float
-    polarity: Polarity
-    report: RecipeReport
 
 
 def best(
@@ -77,30 +53,6 @@ def best(
     Labels are never read. CompileError where no steps meet the budget.
     """
     return _Best(network, goal, output, record, progress).made()
-
-
-def spent(
-    network: CalibratedNetwork,
-    calibrated: Graph,
-    neuron: RateNeuron,
-    polarity: Polarity,
-    recipe: RecipeName,
-    budget: float,
-    count: Count,
-    output: str,
-    progress: Progress = lambda phase, done, total: None,
-) -> Made:
-    """The network of one global scale factor whose energy is within the budget."""
-
-    def told(done: int) -> None:
-        progress("choosing lambda", done, None)
-
-    samples = network.calibration.reservoir.samples(SAMPLES)
-    yardstick = Yardstick(network.ann, calibrated, samples, output)
-    scaled = metered(calibrated, neuron, polarity)
-    found = within_budget(yardstick, scaled, budget, count, progress=told)
-    report = RecipeReport(recipe, count, budget, found, samples=yardstick.samples)
-    return Made(calibrated, neuron, found.scale, polarity, report)
 
 
 class _Best:
@@ -122,7 +74,7 @@ class _Best:
             )
         held = min(HELD, int(kept * HELD_SHARE))
         reservoir = network.calibration.reservoir
-        self._fit = reservoir.samples(min(SAMPLES, kept - held))
+        self._fit = reservoir.samples(min(affordable(network), kept - held))
         self._known = reservoir.samples(kept - held)
         self._held = reservoir.samples(kept, kept - held) if held else None
         self._network = centred(
@@ -177,13 +129,21 @@ class _Best:
             mask_input=self._plain.calibration.mask_input,
             progress=lambda done, total: self._progress("correcting biases", done, total),
         )
-        graph, goal = run_passes(made.graph, (passes,)), self._goal
+        return self._with(passes, made)
+
+    def _by_channel(self, made: Made) -> Made:
+        """The network with a step for each channel."""
+        return self._with(ChannelSteps(made.neuron, self._known, made.scale, made.polarity), made)
+
+    def _with(self, step: Pass, made: Made) -> Made:
+        """The network after one more pass, which changes its energy a little."""
+        graph, goal = run_passes(made.graph, (step,)), self._goal
         scaled = metered(graph, made.neuron, made.polarity)
         if goal.budget is None:
             found = self._yardstick.measured(scaled, made.scale, goal.count)
         else:
             found = within_budget(self._yardstick, scaled, goal.budget, goal.count, made.scale)
-        report = replace(made.report, chosen=found, passes=(*made.report.passes, passes.name))
+        report = replace(made.report, chosen=found, passes=(*made.report.passes, step.name))
         return replace(made, graph=graph, scale=found.scale, report=report)
 
     def _by_budget(self, budget: float) -> tuple[Measured, Graph, Allocation]:
@@ -225,8 +185,8 @@ class _Best:
         return best
 
     def _guarded(self, made: Made, samples: Samples) -> Made:
-        """The network made, with corrected biases where they help, or that of a global lambda and
-        equal energy: the one of least error on samples that none was made with."""
+        """The network made, with steps by channel and corrected biases where they help, or that of
+        a global lambda and equal energy: of least error on samples that none was made with."""
         yardstick = Yardstick(self._plain.ann, self._graph, samples, self._output)
 
         def held_back(candidate: Made) -> Made:
@@ -235,8 +195,9 @@ class _Best:
             report = replace(candidate.report, held=held, held_back=yardstick.samples)
             return replace(candidate, report=report)
 
-        tried = [held_back(made), held_back(self._corrected(made))]
-        best = min(tried, key=_held_error)
+        by_channel = self._by_channel(made)
+        tried = [made, by_channel, self._corrected(made), self._corrected(by_channel)]
+        best = min(map(held_back, tried), key=_held_error)
         plain = self._of_one_lambda(best.report.chosen.ratio)
         if plain is None:
             return best
@@ -265,24 +226,7 @@ def _held_error(made: Made) -> float:
     return made.report.held.error
 
 
-COARSEST = 0.8
-"""Lambda of allocated thresholds, theta = step / COARSEST, before the energy is measured."""
-
 _AIMS, _HALVINGS, _DEAREST = 4, 8, 2.0
-
-
-def with_steps(graph: Graph, steps: Mapping[str, float]) -> Graph:
-    """A calibrated graph whose sites have these steps at lambda = COARSEST."""
-
-    def rule(node: Node) -> Replacement | None:
-        if not isinstance(node, Site) or node.outputs[0] not in steps or node.statistics is None:
-            return None
-        theta = float(np.float32(steps[node.outputs[0]] / COARSEST))
-        positive = (theta if node.statistics.maximum > 0 else 0.0,)
-        negative = (theta if node.statistics.minimum < 0 else 0.0,)
-        return Replacement((replace(node, thresholds=(positive, negative), axis=0),))
-
-    return graph.rewrite(rule)
 
 
 def _choices(

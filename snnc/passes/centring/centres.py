@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from snnc.ir.absorbed import absorbed_rectifier
@@ -21,25 +22,39 @@ Kind: TypeAlias = Literal["linear", "keys", "values", "queries"]
 @dataclass(frozen=True)
 class Centre:
     """A site that may have a zero point. axes: along which that varies, from the last, -1; operand:
-    of the product of activations that reads it, None where layers with constant weights do."""
+    of the product of activations that reads it, None where layers with constant weights do.
+
+    fixed: all axes but the samples', where a sample always has the same shape, so that each of its
+    entries may have a zero point of its own; () elsewhere. rectified: its neuron is a rectifier,
+    too, as long as it has no zero point.
+    """
 
     site: str
     kind: Kind
     axes: tuple[int, ...]
     operand: Operand | None = None
+    fixed: tuple[int, ...] = ()
+    rectified: bool = False
+
+    def entries(self, graph: Graph) -> int:
+        """How many entries of one sample have a zero point of their own, at most."""
+        return math.prod(d for d in (shape_of(graph, self.site) or ())[1:] if isinstance(d, int))
 
 
 def centres_of(graph: Graph) -> tuple[Centre, ...]:
     """The sites of a graph of stage sited that can be centred, in its order.
 
-    A site whose neuron rectifies has none: it sees nothing below 0 that would not be lost.
+    A site whose neuron rectifies has at most zero points by entry: the median of a channel is 0
+    nearly always.
     """
     found: dict[str, Centre] = {}
     for centre in (*_linear(graph), *_attention(graph)):
         site = graph.producer[centre.site]
-        precise = graph.types[centre.site].dtype in PRECISE
-        if precise and isinstance(site, Site) and absorbed_rectifier(graph, site) is None:
-            found[centre.site] = centre
+        if graph.types[centre.site].dtype not in PRECISE or not isinstance(site, Site):
+            continue
+        rectified = absorbed_rectifier(graph, site) is not None
+        if not rectified or centre.fixed:
+            found[centre.site] = replace(centre, rectified=rectified)
     return tuple(found[s.outputs[0]] for s in graph.open_sites if s.outputs[0] in found)
 
 
@@ -47,9 +62,17 @@ def _linear(graph: Graph) -> Iterator[Centre]:
     for site in graph.open_sites:
         value, axis = site.outputs[0], axis_of(graph, site)
         readers = consumers(graph, value)
-        alike = all(takes_zero_point(graph, op, value) for op in readers or ())
+        fixed = _fixed(graph, value)
+        alike = all(takes_zero_point(graph, op, value, bool(fixed)) for op in readers or ())
         if axis != WHOLE and readers and alike:
-            yield Centre(value, "linear", (axis,))
+            yield Centre(value, "linear", (axis,), fixed=fixed)
+
+
+def _fixed(graph: Graph, value: str) -> tuple[int, ...]:
+    """The axes behind the first, if there are several and all have a fixed size."""
+    shape = shape_of(graph, value) or ()
+    known = len(shape) > 2 and all(isinstance(d, int) for d in shape[1:])
+    return tuple(range(1 - len(shape), 0)) if known else ()
 
 
 def _attention(graph: Graph) -> Iterator[Centre]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,9 @@ ENTRIES = 2**24
 MOST, FEWEST = 4096, 64
 """Entries that are kept of a channel."""
 
+OF_MEDIAN = np.pi / 2
+"""Variance of a median of n normal numbers over theirs, times n."""
+
 
 def medians(
     graph: Graph,
@@ -26,10 +30,13 @@ def medians(
     samples: Samples,
     mask_input: str | None,
     progress: Callable[[int], None],
+    channels: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Array]:
     """The median of every channel of each site, in a shape that broadcasts against its value.
 
-    axes: by the result of a site, those along which it varies, from the last, -1. Where an entry is
+    axes: by the result of a site, those along which it varies, from the last, -1. Medians of single
+    entries of a sample draw near that of their channel as far as few samples leave them uncertain;
+    channels: the axis of these. Where an entry is
     not finite the medians of its site are 0. mask_input: see observe; progress: told how many
     samples are done.
     """
@@ -46,7 +53,12 @@ def medians(
             kept[site.outputs[0]].add(value, tapped[value], masking, feeds)
         done += samples.size_of(feeds)
         progress(done)
-    return {name: entries.median for name, entries in kept.items()}
+    return {name: entries.median(channels.get(name)) for name, entries in kept.items()}
+
+
+def fits(entries: int, sites: int) -> bool:
+    """Whether as many channels, of one of some sites, are few enough for medians of their own."""
+    return entries * sites * FEWEST <= ENTRIES
 
 
 class _Entries:
@@ -85,9 +97,24 @@ class _Entries:
         entries = masking.select(value, array, feeds).ravel()
         return np.asarray(entries[np.argsort(labels, kind="stable")].reshape(width, -1))
 
-    @property
-    def median(self) -> Array:
+    def median(self, channel: int | None) -> Array:
+        """The medians; channel: the axis of channels where single entries have one."""
         entries = np.concatenate(self._kept, axis=1)
         if not entries.size or not np.isfinite(entries).all():
             return np.zeros(self._shape, entries.dtype)
-        return np.asarray(np.median(entries, axis=1), entries.dtype).reshape(self._shape)
+        found = np.asarray(np.median(entries, axis=1), entries.dtype).reshape(self._shape)
+        if channel is None:
+            return found
+        spread = entries.var(axis=1, dtype=np.float64).reshape(self._shape)
+        return _shrunk(found, OF_MEDIAN * spread / entries.shape[1], channel).astype(found.dtype)
+
+
+def _shrunk(medians: Array, variance: Array, channel: int) -> Array:
+    """Medians of entries, drawn to that of their channel by the share of their variance that is
+    uncertainty (James and Stein, 1961)."""
+    others = tuple(axis for axis in range(-medians.ndim, 0) if axis != channel)
+    middle = np.median(medians, axis=others, keepdims=True)
+    apart = np.square(medians - middle, dtype=np.float64).mean(axis=others, keepdims=True)
+    noise = variance.mean(axis=others, keepdims=True)
+    kept = np.clip(1 - noise / np.where(apart > 0, apart, np.inf), 0, 1)
+    return np.asarray(middle + kept * (medians - middle))
