@@ -10,6 +10,7 @@ import numpy as np
 from snnc.ir.graph import Graph, Replacement
 from snnc.ir.node import Array, Node, Op, Site
 from snnc.ir.weights import is_weight
+from snnc.passes.channels import WHOLE, axis_of
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,9 @@ def _added(graph: Graph, add: Op) -> tuple[int, Array, int] | None:
 
 
 def _on_spikes(graph: Graph, op: Op) -> bool:
-    """Whether a layer with constant weights reads a site."""
+    """Whether a layer with constant weights reads a site that does not spike at some places only:
+    where neurons are silent for good, a mean over all of the layer says nothing."""
     read = graph.producer.get(op.inputs[0])
-    return isinstance(read, Site) and is_weight(graph, op.inputs[1])
+    if not isinstance(read, Site) or not is_weight(graph, op.inputs[1]):
+        return False
+    return read.axis in (WHOLE, axis_of(graph, read))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from snnc.data import Samples
 from snnc.errors import CompileError
 from snnc.ir.graph import Graph
+from snnc.ir.needed import Needed, needed_places
 from snnc.ir.node import Array, Site
 from snnc.ir.rate_neuron import RateNeuron
 from snnc.passes.channels import by_channel
@@ -35,12 +37,17 @@ NOISY = 1 / 3
 """Standard error over the error, from which on a measured point is noise rather than knowledge."""
 
 
+_Wanted: TypeAlias = "tuple[list[Array], int | None, float]"
+"""The trained network's outputs by batch, the axis of their samples, and how far they spread."""
+
+
 @dataclass(frozen=True)
 class SiteCurve:
     """One site. unit: root mean square of what it sees; errors: relative squared error of the
     output at the steps MEASURED, deviations: their standard errors; at the steps FINE: mean
     |spike count|, share of counts that are not 0, and squared error of the site's own values over
-    their squares. errors is None where the output compared does not depend on the site.
+    their squares. Places that no output depends on are silent and have no part in unit and error.
+    errors is None where the output compared does not depend on the site.
     """
 
     name: str
@@ -102,6 +109,7 @@ def site_curves(sited: Graph, samples: Samples, how: Measuring) -> tuple[SiteCur
     size = batch_size(sited, dict.fromkeys([*taps, *seen]))
     batches, axes = batches_and_axes(session, samples, size, (how.output,))
     axis = axes[how.output]
+    needed = needed_places(sited)
     whole = replace(sited, outputs=(how.output, *dict.fromkeys(seen))).pruned()
     with activations(whole, batches, [how.output, *seen, *taps]) as kept:
         exact = [rows_of(v[how.output], axis) for v in kept.batches([how.output])]
@@ -111,7 +119,8 @@ def site_curves(sited: Graph, samples: Samples, how: Measuring) -> tuple[SiteCur
             curve = how.known.get(site.outputs[0])
             if curve is None:
                 tail = tails[site.outputs[0]] if site in reached else None
-                curve = _curve(site, tail, kept, how, exact, axis, spread)
+                need = needed.get(site.outputs[0])
+                curve = _curve(site, tail, kept, how, need, (exact, axis, spread))
                 if curve is not None:
                     how.found(curve)
             if curve is not None:
@@ -142,29 +151,31 @@ def _curve(
     tail: Tail | None,
     kept: Activations,
     how: Measuring,
-    exact: list[Array],
-    axis: int | None,
-    spread: float,
+    need: Needed | None,
+    wanted: _Wanted,
 ) -> SiteCurve | None:
-    entries = _entries(site, kept)
+    entries, share = _entries(site, kept, need), 1.0 if need is None else need.share
     unit = float(np.sqrt(np.square(entries, dtype=np.float64).mean())) if entries.size else 0.0
     if not 0 < unit < np.inf:
         return None
     spikes, events, own = np.empty((3, len(FINE)))
     for i, step in enumerate(FINE * unit):
         counts = np.abs(how.neuron.count(entries, step, step))
-        spikes[i], events[i] = counts.mean(), np.count_nonzero(counts) / counts.size
+        spikes[i] = share * counts.mean()
+        events[i] = share * np.count_nonzero(counts) / counts.size
         emitted = how.neuron.step(entries, step, step)
         own[i] = np.square(emitted - entries, dtype=np.float64).mean() / unit**2
     errors = deviations = None
     if tail is not None:
-        errors, deviations = _errors(tail, kept, how, unit, (exact, axis, spread))
+        errors, deviations = _errors(tail, kept, how, unit, wanted)
     return SiteCurve(site.outputs[0], site.role, unit, spikes, events, own, errors, deviations)
 
 
-def _entries(site: Site, kept: Activations) -> Array:
-    """Some of what the site sees, spread evenly."""
+def _entries(site: Site, kept: Activations, need: Needed | None) -> Array:
+    """Some of what the site sees at the places that count, spread evenly."""
     batches = [values[site.inputs[0]] for values in kept.batches(site.inputs[:1])]
+    if need is not None:
+        batches = [np.take(array, sorted(need.places), need.axis) for array in batches]
     total = sum(array.size for array in batches) or 1
     limits = [max(1, round(ENTRIES * array.size / total)) for array in batches]
     parts = [by_channel(a, 0, n)[0] for a, n in zip(batches, limits, strict=True) if a.size]
@@ -176,7 +187,7 @@ def _errors(
     kept: Activations,
     how: Measuring,
     unit: float,
-    wanted: tuple[list[Array], int | None, float],
+    wanted: _Wanted,
 ) -> tuple[Array, Array]:
     """Mean and standard error of the output's relative squared error at every step MEASURED."""
     exact, axis, spread = wanted

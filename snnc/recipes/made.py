@@ -10,8 +10,10 @@ import numpy as np
 from snnc.calibrated import CalibratedNetwork, Progress
 from snnc.drives import coverage_macs, shaped_values
 from snnc.ir.graph import Graph, Replacement
+from snnc.ir.needed import needed_places
 from snnc.ir.node import Node, Site
 from snnc.ir.rate_neuron import Polarity, RateNeuron
+from snnc.passes.fit_thresholds import as_tuple
 from snnc.recipes.budget import Yardstick, metered, within_budget
 from snnc.recipes.costs import Count
 from snnc.recipes.curves import MEASURED
@@ -88,14 +90,24 @@ def affordable(network: CalibratedNetwork) -> int:
 
 
 def with_steps(graph: Graph, steps: Mapping[str, float]) -> Graph:
-    """A calibrated graph whose sites have these steps at lambda = COARSEST."""
+    """A calibrated graph whose sites have these steps at lambda = COARSEST, and none at places that
+    no output depends on: neurons there stay silent."""
+    needed = needed_places(graph)
 
     def rule(node: Node) -> Replacement | None:
         if not isinstance(node, Site) or node.outputs[0] not in steps or node.statistics is None:
             return None
-        theta = float(np.float32(steps[node.outputs[0]] / COARSEST))
-        positive = (theta if node.statistics.maximum > 0 else 0.0,)
-        negative = (theta if node.statistics.minimum < 0 else 0.0,)
-        return Replacement((replace(node, thresholds=(positive, negative), axis=0),))
+        theta, need = steps[node.outputs[0]] / COARSEST, needed.get(node.outputs[0])
+        if need is None:
+            thetas, axis = np.full(1, theta, np.float32), 0
+        else:
+            thetas, axis = np.zeros(need.size, np.float32), need.axis
+            thetas[sorted(need.places)] = theta
+        both = (
+            as_tuple(thetas * (extreme > 0))
+            for extreme in (node.statistics.maximum, -node.statistics.minimum)
+        )
+        positive, negative = both
+        return Replacement((replace(node, thresholds=(positive, negative), axis=axis),))
 
     return graph.rewrite(rule)

@@ -23,7 +23,7 @@ from snnc.npz import DAMAGED, npy_checked, write_npz
 from snnc.recipes.curves import FINE, MEASURED, SiteCurve
 from snnc.search.split import digest_of
 
-VERSION = 1
+VERSION = 2
 _HEADER = "snnc_curves"
 _PLAIN = ("name", "role", "unit")
 _READ_OFF = ("spikes", "events", "own")
