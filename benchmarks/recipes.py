@@ -25,7 +25,7 @@ from snnc.neurons.sfn import SFN
 
 BUDGETS = {
     "paraphrase-MiniLM-L3-v2": (0.15, 0.25, 0.45),
-    "fmnist_vit": (0.15, 0.1815, 0.25),
+    "fmnist_vit": (0.15, 0.181, 0.25),
     "fmnist_cnn": (0.09, 0.1195, 0.15),
     "efficientnet_lite0": (0.35, 0.6, 1.0),
     "ppocr_v4_rec": (0.3, 0.5, 0.8),
