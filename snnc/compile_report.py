@@ -14,7 +14,7 @@ from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.neurons.sfn import SFN
 from snnc.passes.calibration import Calibration
 from snnc.passes.threshold_rules import ThresholdRule
-from snnc.recipes.report import RecipeReport
+from snnc.recipes.report import RecipeName, RecipeReport
 from snnc.search.grid import GRID, Choice
 from snnc.shards import missing
 
@@ -100,6 +100,8 @@ def idle_options(
     scale: float | None,
     percentile: float | None,
     rule: ThresholdRule | str | None,
+    recipe: RecipeName = "balanced",
+    budget: float | None = None,
 ) -> list[str]:
     """The warning that options for neurons apply to none, as all are quantisers of the network."""
     given = {
@@ -107,11 +109,36 @@ def idle_options(
         "--lambda": scale is not None,
         "--percentile": percentile is not None,
         "--threshold-rule": rule is not None,
+        "--recipe": recipe != "balanced",
+        "--energy-budget": budget is not None,
     }
     named = [name for name, asked in given.items() if asked]
     if not named:
         return []
     return [f"all neurons are quantisers of the network itself: {', '.join(named)} did nothing"]
+
+
+def recipe_warnings(report: RecipeReport | None, fidelity: float) -> list[str]:
+    """What a recipe did not reach, or reached on few samples."""
+    if report is None:
+        return []
+    found = []
+    if report.budget is None and report.chosen.agreement < fidelity:
+        found.append(
+            f"no steps keep {fidelity:g}: an agreement of {report.chosen.agreement:.4f} was reached"
+        )
+    if report.samples < FEW_SAMPLES:
+        found.append(
+            f"the recipe was chosen on {report.samples} samples only: energy and agreement are"
+            " rough guesses"
+        )
+    held = report.held
+    if report.budget is not None and held is not None and held.ratio > 1.02 * report.budget:
+        found.append(
+            f"on samples held back the energy is {held.ratio:.3g}, above the budget of"
+            f" {report.budget:g}"
+        )
+    return found
 
 
 def _widened(asked: RateNeuron, taken: RateNeuron, fidelity: float) -> str:

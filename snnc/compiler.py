@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snnc.calibrated import CalibratedNetwork, CalibrationSource, with_scale
 from snnc.calibrating import Watch, calibrated_by, require_open_sites, sources_of
-from snnc.compile_report import CompileReport, idle_options, warnings_of
+from snnc.compile_report import CompileReport, idle_options, recipe_warnings, warnings_of
 from snnc.coverage import coverage_of
 from snnc.data import Samples, Source
 from snnc.errors import CompileError
@@ -105,6 +105,8 @@ def compile(
     polarity = polarity or ("separate" if synapses == "float" else "shared")
     timesteps = plain(timesteps)
     FoldTime(timesteps)
+    if sensitivities is not None:
+        require_writable(Path(sensitivities))
     if timesteps > 1 and synapses == "int8":
         raise CompileError(
             "integer synapses work at one timestep",
@@ -186,7 +188,11 @@ def compile(
         integer = integer_synapses(spiking, next(reservoir.batches(1)), agreement)
     if reservoir.seen:
         spiking = with_activity(spiking, reservoir.samples(ACTIVITY_SAMPLES))
-    unused = [] if sited.open_sites else idle_options(requested, given, percentile, threshold_rule)
+    unused = (
+        recipe_warnings(None if made is None else made.report, fidelity)
+        if sited.open_sites
+        else idle_options(requested, given, percentile, threshold_rule, recipe, energy_budget)
+    )
     warnings = warnings_of(
         spiking, choice, fidelity, network.calibration, requested, neuron, integer
     )

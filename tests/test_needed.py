@@ -46,6 +46,9 @@ LAYERS = {
 }
 
 ALL = {
+    "a product with a vector": (
+        "a = Relu (x)  b = MatMul (a, g)  y = Gather <axis = 1> (b, first)"
+    ),
     "an output": "a = Relu (x)  y = MatMul (a, w)",
     "a norm over places": (
         "a = Relu (x)  b = Softmax <axis = 1> (a)  y = Gather <axis = 1> (b, first)"

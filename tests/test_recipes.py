@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import snnc
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.cli import main
+from snnc.compile_report import recipe_warnings
 from snnc.data import samples_of
 from snnc.errors import CompileError
 from snnc.evaluation import measure
@@ -24,6 +25,7 @@ from snnc.fidelity import primary_output
 from snnc.ir.node import Array
 from snnc.neurons.sfn import SFN
 from snnc.recipes import best as best_module
+from snnc.recipes import tails
 from snnc.recipes.allocation import Allocation, Allocator
 from snnc.recipes.best import best
 from snnc.recipes.costs import Costs
@@ -238,6 +240,45 @@ def test_an_agreement_is_kept_with_less_energy_than_one_lambda_takes() -> None:
     assert network.energy(data).ratio_spikes < plain.energy(data).ratio_spikes
 
 
+@pytest.mark.parametrize("fidelity", [0.95, 0.98])
+def test_an_agreement_that_is_asked_for_is_kept(fidelity: float) -> None:
+    network = snnc.compile(calibrated("digits_mlp"), recipe="best", fidelity=fidelity)
+    plain = snnc.compile(calibrated("digits_mlp"), fidelity=fidelity)
+    recipe = network.report.recipe
+    assert recipe is not None and recipe.chosen.agreement >= fidelity
+    data = arrays(held_out_path("digits_mlp"), 100)
+    assert network.energy(data).ratio_spikes <= plain.energy(data).ratio_spikes * 1.05
+
+
+def test_what_is_not_reached_is_said() -> None:
+    few = snnc.calibrate(
+        model_path("digits_cnn"), calibration=arrays(calibration_path("digits_cnn"), 8)
+    )
+    warnings = snnc.compile(few, recipe="best", energy_budget=0.12).report.warnings
+    assert any("chosen on 6 samples only" in warning for warning in warnings)
+    report = replace(made("digits_cnn", 0.12).report, budget=None)
+    assert "was reached" in recipe_warnings(report, 1.1)[0]
+
+
+def test_a_budget_below_all_allocations_is_met_by_one_lambda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Allocator, "cheapest", 0.2)
+    network = calibrated("digits_cnn")
+    found = best(network, Goal(0.12, 0.98, "spikes"), primary_output(network.ann))
+    assert found.report.kept == "global lambda" and found.report.chosen.ratio <= 0.12
+
+
+def test_activations_beyond_memory_lie_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tails, "MEMORY", 0)
+    network = calibrated("digits_cnn")
+    how = Measuring(SFN(), primary_output(network.ann), {})
+    found = site_curves(network.sited, network.calibration.reservoir.samples(SAMPLES), how)
+    for mine, wanted in zip(found, curves_of("digits_cnn"), strict=True):
+        np.testing.assert_array_equal(mine.spikes, wanted.spikes)
+        np.testing.assert_array_equal(mine.errors, wanted.errors)
+
+
 def test_the_better_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     class Careless(Allocator):
         def at(self, ratio: float) -> Allocation:
@@ -328,6 +369,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "curves": ({"sensitivities": "c.npz"}, "measures no sensitivities"),
     "little": ({"energy_budget": 1e-4}, "cannot be met"),
     "least": ({"energy_budget": 1e-4, "recipe": "best"}, "cannot be met"),
+    "no file": ({"recipe": "best", "sensitivities": "/nowhere/c.npz"}, "cannot write"),
 }
 
 

@@ -142,6 +142,11 @@ def compile_command(
     seen = [Path(file) for file in (calibration, statistics) if file is not None]
     inputs = (model, *seen, *external_files(model))
     require_writable(out, *inputs)
+    if sensitivities is not None:
+        others = [out] if save_statistics is None else [out, save_statistics]
+        if sensitivities.resolve() in [file.resolve() for file in others]:
+            raise click.UsageError("--sensitivities needs a file of its own")
+        require_writable(sensitivities, *inputs)
     if save_statistics is not None:
         if calibration is None or save_statistics.resolve() == out.resolve():
             raise click.UsageError("--save-statistics needs --calibration and a file of its own")

@@ -52,11 +52,16 @@ def recipe_rows(report: RecipeReport | None) -> list[tuple[str, str]]:
     spent = f"{percent(report.chosen.ratio)} of the trained network's by {report.count}"
     rows = [("recipe", report.recipe), ("energy", f"{spent}{asked}")]
     if report.held is None:
-        return rows
+        single = [] if report.recipe != "best" else [("guard", "no samples to hold back")]
+        return [*rows, *single]
     held = f"output error {report.held.error:.4g} on {report.held_back} samples held back"
     if report.plain is None:
         return [*rows, ("guard", f"{held}; no global lambda is as cheap")]
-    beside = f"{report.plain.error:.4g} with one lambda of equal energy"
+    beside = f"{report.plain.error:.4g} with one lambda"
+    if report.budget is None:
+        beside += f", which takes {percent(report.plain.ratio)}"
+    else:
+        beside += " of equal energy"
     if report.kept == "global lambda":
         return [*rows, ("guard", f"{held}, {beside}: that one was kept")]
     return [*rows, ("guard", f"{held}, {beside}")]

@@ -62,6 +62,8 @@ def _of_input(graph: Graph, node: Node, index: int, wanted: Needed | None) -> Ne
     if not isinstance(node, Op):
         return wanted if index == 0 else None
     shape, result = _shape(graph, node.inputs[index]), _shape(graph, node.outputs[0])
+    if not shape or not result:
+        return None
     if node.op_type in POINTWISE:
         return wanted if index == 0 else None
     if node.op_type in ("Softmax", "LogSoftmax", "LayerNormalization"):
@@ -73,9 +75,10 @@ def _of_input(graph: Graph, node: Node, index: int, wanted: Needed | None) -> Ne
         same = len(shape) == len(result) and shape[wanted.axis] == wanted.size
         return wanted if same else None
     if node.op_type == "MatMul":
+        matrices = min(len(_shape(graph, v)) for v in node.inputs) > 1
         rows = index == 0 and wanted.axis == -2
-        stacked = wanted.axis < -2 and len(shape) == len(result)
-        return wanted if rows or (stacked and shape[wanted.axis] == wanted.size) else None
+        same = len(shape) == len(result) and shape[wanted.axis] == wanted.size
+        return wanted if matrices and same and (rows or wanted.axis < -2) else None
     return _moved(node, shape, result, wanted) if index == 0 else None
 
 

@@ -23,6 +23,10 @@ DEFAULT: tuple[Kind, ...] = ("linear", "keys")
 """The kinds of sites whose centring measured better (docs/centring.md)."""
 
 
+FEWEST = 32
+"""Samples from which on single entries have medians of their own."""
+
+
 @dataclass(frozen=True)
 class CentreSites:
     """Each channel of a site sees x - m, m its median on the samples, where what that changes can
@@ -67,6 +71,8 @@ class CentreSites:
     def _by_entry(self, graph: Graph, centre: Centre, sites: int) -> bool:
         """Whether each entry of a site has a median of its own: at most some of them fit."""
         if not (self.entries and centre.fixed) or self.mask_input is not None:
+            return False
+        if (self.samples.count or 0) < FEWEST:
             return False
         return fits(centre.entries(graph), sites)
 

@@ -27,6 +27,8 @@ from snnc.recipes.curves import FINE, Measuring, SiteCurve, site_curves
 from snnc.recipes.made import COARSEST, HELD, Goal, Made, affordable, with_steps
 from snnc.recipes.record import CurveRecord
 from snnc.recipes.report import RecipeReport, SiteChoice
+from snnc.search.grid import GRID
+from snnc.search.scaled import Scaled
 
 HELD_SHARE = 0.25
 """Of the calibration samples, at most."""
@@ -103,8 +105,11 @@ class _Best:
 
     def made(self) -> Made:
         """The recipe's network, or the one of a global lambda where that measures better."""
+        budget = self._goal.budget
+        if budget is not None and self._allocator.cheapest > budget:
+            return self._below_cheapest(budget)
         chosen, graph, allocation = (
-            self._by_fidelity() if self._goal.budget is None else self._by_budget(self._goal.budget)
+            self._by_fidelity() if budget is None else self._by_budget(budget)
         )
         report = RecipeReport(
             "best",
@@ -118,6 +123,17 @@ class _Best:
         )
         made = Made(graph, self._neuron, chosen.scale, SHARED, report)
         return made if self._held is None else self._guarded(made, self._held)
+
+    def _below_cheapest(self, budget: float) -> Made:
+        """The network of one lambda, for a budget that no steps within the guards meet."""
+        plain = self._of_one_lambda(budget)
+        if plain is None:
+            raise CompileError(
+                f"the energy budget {budget:g} cannot be met: the cheapest steps take "
+                f"{self._allocator.cheapest:.3g} of the trained network's energy",
+                help="raise the budget, or keep fewer layers real",
+            )
+        return replace(plain, report=replace(plain.report, recipe="best", kept="global lambda"))
 
     def _corrected(self, made: Made) -> Made:
         """The network with corrected biases, which change its energy a little."""
@@ -148,12 +164,6 @@ class _Best:
 
     def _by_budget(self, budget: float) -> tuple[Measured, Graph, Allocation]:
         """The allocation whose energy, measured, is within the budget."""
-        if self._allocator.cheapest > budget:
-            raise CompileError(
-                f"the energy budget {budget:g} cannot be met: the cheapest steps take "
-                f"{self._allocator.cheapest:.3g} of the trained network's energy",
-                help="raise the budget, or keep fewer layers real",
-            )
         aim = budget
         for _ in range(_AIMS):
             allocation = self._allocator.at(aim)
@@ -186,7 +196,8 @@ class _Best:
 
     def _guarded(self, made: Made, samples: Samples) -> Made:
         """The network made, with steps by channel and corrected biases where they help, or that of
-        a global lambda and equal energy: of least error on samples that none was made with."""
+        one lambda: at a budget the one of least error on samples that none was made with, else the
+        one of least energy that keeps the agreement."""
         yardstick = Yardstick(self._plain.ann, self._graph, samples, self._output)
 
         def held_back(candidate: Made) -> Made:
@@ -197,13 +208,13 @@ class _Best:
 
         by_channel = self._by_channel(made)
         tried = [made, by_channel, self._corrected(made), self._corrected(by_channel)]
-        best = min(map(held_back, tried), key=_held_error)
+        best = min(map(held_back, tried), key=self._rank)
         plain = self._of_one_lambda(best.report.chosen.ratio)
         if plain is None:
             return best
         plain = held_back(plain)
         report = replace(best.report, plain=plain.report.held)
-        if _held_error(plain) < _held_error(best):
+        if self._rank(plain) < self._rank(best):
             report = replace(
                 report, chosen=plain.report.chosen, kept="global lambda", sites=(), passes=()
             )
@@ -211,19 +222,37 @@ class _Best:
         return replace(best, report=report)
 
     def _of_one_lambda(self, ratio: float) -> Made | None:
-        """The network of the recipe balanced, of that energy; None where no lambda is as cheap."""
+        """The network of the recipe balanced, of that energy or agreement; None where no lambda is
+        as cheap."""
         graph, neuron, count = fitted(self._plain, SFN()), SFN(), self._goal.count
+        scaled = metered(graph, neuron, SEPARATE)
         try:
-            found = within_budget(self._yardstick, metered(graph, neuron, SEPARATE), ratio, count)
+            if self._goal.budget is not None:
+                found = within_budget(self._yardstick, scaled, ratio, count)
+            else:
+                found = self._keeping(scaled)
         except CompileError:
             return None
-        report = RecipeReport("balanced", count, ratio, found)
+        samples = self._yardstick.samples
+        report = RecipeReport("balanced", count, self._goal.budget, found, samples=samples)
         return Made(graph, neuron, found.scale, SEPARATE, report)
 
+    def _keeping(self, scaled: Scaled) -> Measured:
+        """The network of the largest lambda that keeps the agreement, or that agrees best."""
+        tried = []
+        for scale in GRID:
+            tried.append(self._yardstick.measured(scaled, scale, self._goal.count))
+            if tried[-1].agreement >= self._goal.fidelity:
+                break
+        return max(tried, key=lambda found: (found.agreement, found.scale))
 
-def _held_error(made: Made) -> float:
-    assert made.report.held is not None
-    return made.report.held.error
+    def _rank(self, made: Made) -> tuple[float, float]:
+        """Smaller for the network that does better by the goal."""
+        chosen, held = made.report.chosen, made.report.held
+        if self._goal.budget is None:
+            return max(self._goal.fidelity - chosen.agreement, 0.0), chosen.ratio
+        assert held is not None
+        return 0.0, held.error
 
 
 _AIMS, _HALVINGS, _DEAREST = 4, 8, 2.0

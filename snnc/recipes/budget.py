@@ -120,7 +120,7 @@ def within_budget(
             raise _unmet(budget, under)
     while under.scale * COARSER <= 1.0:
         coarser = yardstick.measured(scaled, under.scale * COARSER, count)
-        if coarser.error >= under.error:
+        if coarser.error >= under.error or coarser.ratio > budget:
             break
         under = coarser
     return under
@@ -147,7 +147,7 @@ def _unmet(budget: float, cheapest: Measured) -> CompileError:
     return CompileError(
         f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still takes "
         f"{cheapest.ratio:.3g} of the trained one's energy",
-        help="raise the budget, or take --recipe best",
+        help="raise the budget",
     )
 
 

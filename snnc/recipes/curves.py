@@ -205,11 +205,14 @@ def _errors(
             collected.append(np.where(np.isfinite(wrong), wrong, np.inf))
     samples = [np.concatenate(each) / spread for each in squares]
     errors = np.array([each.mean() for each in samples])
-    deviations = np.array([each.std() / np.sqrt(len(each)) for each in samples])
     if not np.isfinite(errors).all():
         raise CompileError(
             "the output is not finite where a site spikes",
             at=", ".join(tail.site.loc.names[:1]),
             help="--keep the layers that read it, or compare another output with --output",
         )
+    count = len(samples[0])
+    if count < 2:  # nothing is known about its deviation: as large as the error itself
+        return errors, errors.copy()
+    deviations = np.array([each.std(ddof=1) / np.sqrt(count) for each in samples])
     return errors, deviations

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snnc.errors import CompileError
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Node, Site
 from snnc.runtime import Session
@@ -53,20 +54,19 @@ class Activations:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._batches: list[dict[str, Array]] = []
+        self._batches: list[dict[str, Array | Path]] = []
         self._held = 0
 
     def add(self, values: Mapping[str, Array]) -> None:
         """Keeps the values of one more batch."""
-        kept = {}
+        kept: dict[str, Array | Path] = {}
         for name, array in values.items():
             self._held += array.nbytes
             if self._held <= MEMORY or array.dtype.hasobject:
                 kept[name] = np.array(array)
                 continue
-            file = self._directory / f"{len(self._batches)}-{len(kept)}.npy"
+            kept[name] = file = self._directory / f"{len(self._batches)}-{len(kept)}.npy"
             np.save(file, array)
-            kept[name] = np.load(file, mmap_mode="r")
             self._held -= array.nbytes
         self._batches.append(kept)
 
@@ -74,7 +74,11 @@ class Activations:
         """Some of the values, batch by batch."""
         wanted = tuple(names)
         for batch in self._batches:
-            yield {name: np.ascontiguousarray(batch[name]) for name in wanted}
+            yield {name: _read(batch[name]) for name in wanted}
+
+
+def _read(kept: Array | Path) -> Array:
+    return np.asarray(np.load(kept)) if isinstance(kept, Path) else kept
 
 
 @contextmanager
@@ -92,6 +96,12 @@ def activations(
         kept = Activations(Path(directory))
         for done, batch in enumerate(feeds, 1):
             values = {**session.run(batch), **batch}
-            kept.add({name: values[name] for name in wanted})
+            try:
+                kept.add({name: values[name] for name in wanted})
+            except OSError as error:
+                raise CompileError(
+                    f"activations cannot be kept in '{directory}': {error.strerror or error}",
+                    help="make room there, or set TMPDIR to a folder with more",
+                ) from None
             progress(done)
         yield kept

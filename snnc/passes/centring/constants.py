@@ -59,6 +59,7 @@ def _in_next(graph: Graph, value: str, array: Array) -> Graph | None:
 def _in_bias(graph: Graph, value: str, array: Array) -> Graph | None:
     """The graph with `array` in the bias of the operation that computes `value`, if it has one."""
     op = graph.op(value, "Add", "Gemm", "Conv", "LayerNormalization")
+    op = op if op is not None and op.outputs[0] == value else None
     place = None if op is None else _place(graph, op, array)
     if op is None or place is None:
         return None

@@ -105,7 +105,7 @@ class _Entries:
         found = np.asarray(np.median(entries, axis=1), entries.dtype).reshape(self._shape)
         if channel is None:
             return found
-        spread = entries.var(axis=1, dtype=np.float64).reshape(self._shape)
+        spread = entries.var(axis=1, ddof=1, dtype=np.float64).reshape(self._shape)
         return _shrunk(found, OF_MEDIAN * spread / entries.shape[1], channel).astype(found.dtype)
 
 
