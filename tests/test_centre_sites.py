@@ -27,7 +27,7 @@ from snnc.ir.verify import verify
 from snnc.neurons.sfn import SFN
 from snnc.passes.centre_sites import CentreSites
 from snnc.passes.centring.centres import Kind, centres_of
-from snnc.passes.centring.medians import medians
+from snnc.passes.centring.entries import entries_of
 from snnc.prepare import prepare
 from snnc.replay import replay
 from snnc.reservoir import Reservoir
@@ -42,8 +42,8 @@ BY_KIND = {
     "digits_vit": {"linear": 13, "keys": 3, "values": 3, "queries": 3},
     "digits_vit_dynamo": {"linear": 13, "keys": 3, "values": 3, "queries": 3},
     "digits_encoder": {"linear": 9, "keys": 2, "values": 2, "queries": 2},
-    "digits_cnn": {"linear": 2},
-    "digits_mlp": {},
+    "digits_cnn": {"linear": 4},
+    "digits_mlp": {"linear": 2},
 }
 
 
@@ -94,25 +94,34 @@ def test_the_network_computes_what_it_did(name: str, kinds: tuple[Kind, ...]) ->
 @pytest.mark.parametrize("name", BY_KIND)
 def test_which_sites_are_centred(name: str) -> None:
     network = calibrated(name)
-    kinds = [c.kind for c in centres_of(network.sited) if not c.rectified]
+    kinds = [c.kind for c in centres_of(network.sited)]
     assert {kind: kinds.count(kind) for kind in ALL if kind in kinds} == BY_KIND[name]
 
 
+def medians(
+    graph: Graph, axes: dict[str, tuple[int, ...]], samples: Samples, mask: str | None
+) -> dict[str, Array]:
+    seen = entries_of(graph, axes, samples, mask, lambda done: None)
+    return {site: entries.medians() for site, entries in seen.items()}
+
+
 @pytest.mark.parametrize("name", ["digits_vit", "digits_encoder"])
-def test_sites_see_medians_of_zero(name: str) -> None:
+def test_sites_see_medians_of_zero_or_what_they_saw(name: str) -> None:
     network = calibrated(name)
     mask = network.calibration.mask_input
     centres = centres_of(network.sited)
     found = CentreSites(network.samples, ALL, False, mask)(network.sited)
     axes = {centre.site: centre.axes for centre in centres}
     before, after = (
-        medians(graph, axes, network.samples, mask, lambda done: None)
-        for graph in (network.sited, found)
+        medians(graph, axes, network.samples, mask) for graph in (network.sited, found)
     )
     feeds = few(calibration_path(name), 4)
-    assert moved(network.sited, found, feeds) == set(axes)
+    centred = moved(network.sited, found, feeds)
+    assert len(centred) > 0.7 * len(axes)
+    assert centred <= set(axes)
     for site, left in after.items():
-        assert np.abs(left).max() <= 1e-5 * np.abs(before[site]).max(), site
+        kept = 0.0 if site in centred else before[site]
+        assert np.abs(left - kept).max() <= 1e-5 * np.abs(before[site]).max(), site
 
 
 def test_masked_positions_do_not_move_medians() -> None:
@@ -123,7 +132,7 @@ def test_masked_positions_do_not_move_medians() -> None:
     assert (other["input_ids"] != feeds["input_ids"]).any()
     axes = {centre.site: centre.axes for centre in centres_of(network.sited)}
     one, two, plain = (
-        medians(network.sited, axes, samples_of(each, network.ann), used, lambda done: None)
+        medians(network.sited, axes, samples_of(each, network.ann), used)
         for each, used in ((feeds, mask), (other, mask), (other, None))
     )
     first = next(iter(axes))
@@ -395,19 +404,41 @@ def test_few_samples_say_little_about_single_entries() -> None:
         feeds = normal(count, count, 5, 8)
         samples, site = given_samples(graph, feeds), graph.open_sites[0].outputs[0]
         axes = {site: (-2, -1)}
-        alone = medians(graph, axes, samples, None, lambda done: None)[site]
-        drawn = medians(graph, axes, samples, None, lambda done: None, {site: -1})[site]
+        seen = entries_of(graph, axes, samples, None, lambda done: None)[site]
+        alone, drawn = seen.medians(), seen.medians(-1)
         assert drawn.var(axis=0).mean() < near * alone.var(axis=0).mean()
+
+
+@pytest.mark.parametrize("entries", [False, True])
+def test_zero_points_that_do_not_pay_on_other_samples_are_left_out(entries: bool) -> None:
+    """Nearly all of what the site sees is 0 or far off; its medians are what the samples happen to
+    have half of."""
+    graph = prepare(load(model(PLACES.replace("Tanh", "Relu"), arrays(7, w=(8, 6)))))[1]
+    rng = np.random.default_rng(3)
+    shape = (40, 5, 8)
+    x = np.where(rng.random(shape) < 0.5, 0, rng.exponential(1, shape)).astype(np.float32)
+    samples = given_samples(graph, {"x": x})
+    assert CentreSites(samples, entries=entries)(graph) == graph
+
+
+def test_a_rectifier_that_is_never_silent_is_centred() -> None:
+    graph = prepare(load(model(PLACES.replace("Tanh", "Relu"), arrays(7, w=(8, 6)))))[1]
+    feeds = {"x": normal(4, 200, 5, 8)["x"] / 4 + 3}
+    found = CentreSites(given_samples(graph, feeds), entries=False)(graph)
+    assert moved(graph, found, feeds) == {graph.open_sites[0].outputs[0]}
+    assert_same(graph, found, feeds)
 
 
 PLACES = "g (float[N, 5, 8] x) => (float[N, 5, 6] y) { a = Tanh (x)  y = MatMul (a, w) }"
 
 
-def test_rectifiers_half_floats_and_medians_of_zero_stay() -> None:
+def test_sparse_rectifiers_half_floats_and_medians_of_zero_stay() -> None:
     rectified = "g (float[N, 8] x) => (float[N, 6] y) { a = Relu (x)  y = MatMul (a, w) }"
     half = "g (float16[N, 8] x) => (float16[N, 6] y) { a = Sigmoid (x)  y = MatMul (a, w) }"
     weights = arrays(7, w=(8, 6))
-    assert not centres_of(prepare(load(model(rectified, weights)))[1])
+    graph = prepare(load(model(rectified, weights)))[1]
+    sparse = given_samples(graph, {"x": normal(8, 200, 8)["x"] - 1})
+    assert CentreSites(sparse)(graph) == graph
     halves = {"w": weights["w"].astype(np.float16)}
     assert not centres_of(prepare(load(model(half, halves)))[1])
     odd = prepare(load(model(rectified.replace("Relu", "Tanh"), weights)))[1]
@@ -467,7 +498,7 @@ def test_entries_that_are_kept_do_not_grow_with_the_samples() -> None:
     graph = layer(*LAYERS["gemm"])
     feeds = normal(11, 40_000, 8)
     site = graph.open_sites[0].outputs[0]
-    found = medians(graph, {site: (-1,)}, given_samples(graph, feeds), None, lambda done: None)
+    found = medians(graph, {site: (-1,)}, given_samples(graph, feeds), None)
     real = np.median(1 / (1 + np.exp(-feeds["x"])), axis=0)
     np.testing.assert_allclose(found[site], real, atol=0.02)
 

@@ -22,11 +22,12 @@ from snnc.ir.ops import rectifier_bound
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import SFN
 from snnc.passes import partwise
-from snnc.passes.bias_shifts import SHIFTS
+from snnc.passes.bias_shifts import SHIFTS, BiasShift
 from snnc.passes.correct_biases import CorrectBiases
 from snnc.passes.own_biases import with_own_biases
 from snnc.passes.partwise import Partwise
 from snnc.passes.side_by_side import spiking_of
+from snnc.prepare import prepare
 from snnc.runtime import Session
 from tests.conftest import calibration_path, held_out_path, model_path
 from tests.onnx_models import arrays, model
@@ -48,7 +49,7 @@ def residual() -> tuple[ModelProto, Array]:
         s = Add (t, o)
         y = Gemm (s, last)
     }"""
-    return model(text, weights), arrays(1, x=(96, 6))["x"]
+    return model(text, weights), arrays(1, x=(64, 6))["x"] + 0.5
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,29 @@ def outputs(graph: Graph, value: str, samples: Samples) -> Array:
     return Session(graph, taps=(value,)).run(next(samples.batches(1000)))[value]
 
 
+def agreed(wanted: Array, found: Array, least: float) -> Array:
+    """The shift of [samples, channels] in front of max(., least), -inf for nothing; 0 where that of
+    each half is wrong for the other."""
+
+    def errors(shift: Array, some: slice) -> Array:
+        behind = np.maximum(found[some] + shift, least) - np.maximum(wanted[some], least)
+        return np.asarray(np.square(behind).mean(0))
+
+    def best(some: slice) -> Array:
+        if least == -np.inf:
+            return np.asarray((wanted - found)[some].mean(0))
+        tried = SHIFTS[:, None] * wanted[some].std(0)
+        error = np.stack([errors(shift, some) for shift in tried])
+        return np.asarray(tried[error.argmin(0), np.arange(wanted.shape[1])])
+
+    whole, *halves = slice(None), slice(0, len(wanted) // 2), slice(len(wanted) // 2, None)
+    gain = sum(
+        (errors(np.zeros(()), new) - errors(best(old), new)).sum()
+        for old, new in (halves, halves[::-1])
+    )
+    return best(whole) if gain > 0 else np.zeros(wanted.shape[1])
+
+
 def one_by_one(network: CalibratedNetwork, scale: float) -> dict[str, Array]:
     """The same biases, from both networks run whole for every layer."""
     trained, biases = with_own_biases(network.graph(1.0))
@@ -79,11 +103,7 @@ def one_by_one(network: CalibratedNetwork, scale: float) -> dict[str, Array]:
         found = outputs(spiking, bias.value, network.samples)
         reader = trained.only_reader(bias.value)
         bound = rectifier_bound(trained, reader) if isinstance(reader, Op) else None
-        shift = (wanted - found).mean(0)
-        if bound is not None:
-            tried = SHIFTS[:, None] * wanted.std(0)
-            errors = np.maximum(found + tried[:, None], 0) - np.maximum(wanted, 0)
-            shift = tried[np.square(errors).mean(1).argmin(0), np.arange(wanted.shape[1])]
+        shift = agreed(wanted, found, -np.inf if bound is None else 0)
         consts = {**graph.consts, bias.name: (graph.consts[bias.name] + shift).astype(np.float32)}
         graph = replace(graph, consts=consts)
     return {bias.value: graph.consts[bias.name] for bias in biases.values()}
@@ -125,8 +145,11 @@ def test_what_is_held_is_not_computed_again(
 
 @pytest.mark.parametrize("timesteps", [1, 3])
 def test_means_of_outputs_are_those_of_the_trained_network(
-    network: CalibratedNetwork, timesteps: int
+    timesteps: int,
 ) -> None:
+    """Of samples that are all the same, so that no shift does harm."""
+    onnx, x = residual()
+    network = snnc.calibrate(onnx, calibration=np.repeat(x[:1], 64, 0))
     errors = []
     for graph in (network.graph(1.0), corrected(network, timesteps=timesteps)):
         spiking = with_scale(graph, SFN(), 0.5, "shared", timesteps=timesteps)
@@ -173,6 +196,30 @@ def test_padding_is_left_out() -> None:
         a, b = (fit(graph) for fit in both)
         found.append(max(float(np.abs(a.consts[n] - b.consts[n]).max()) for n in _biases(graph)))
     assert found[0] < 1e-4 < found[1]
+
+
+@pytest.mark.parametrize("behind", ["", "Relu", "Sigmoid"])
+def test_a_shift_that_harms_other_samples_is_left_out(behind: str) -> None:
+    """Halves that err to opposite sides, and halves that err alike."""
+    layer = "l = MatMul (t, w)  b = Add (l, v)"
+    outer = behind or "Neg"
+    text = f"g (float[b, 4] x) => (float[b, 4] y) {{ t = Tanh (x) {layer} y = {outer} (b) }}"
+    graph = prepare(load(model(text, arrays(0, w=(4, 4), v=(4,)))))[1]
+    graph, biases = with_own_biases(graph)
+    wanted = arrays(1, x=(4, 64))["x"]
+    for sign, shifts in ((-1, False), (1, True)):
+        shift = BiasShift(graph, biases["b"])
+        apart = np.where(np.arange(64) < 32, 0.5, 0.5 * sign).astype(np.float32)
+        shift.add(wanted, wanted - apart, 1.0)
+        np.testing.assert_allclose(shift.shift(), 0.5 * shifts, atol=0.03)
+
+
+def test_a_rectifier_is_seen_behind_zero_points_by_place() -> None:
+    text = """g (float[b, 3, 4] x) => (float[b, 3, 4] y) {
+        t = Tanh (x)  l = MatMul (t, w)  m = Add (l, p)  y = Relu (m) }"""
+    graph = prepare(load(model(text, arrays(0, w=(4, 4), p=(3, 4)))))[1]
+    (bias,) = with_own_biases(graph)[1].values()
+    assert bias.value == "m"
 
 
 def _biases(graph: Graph) -> list[str]:

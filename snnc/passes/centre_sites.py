@@ -15,8 +15,8 @@ from snnc.ir.node import Array, Op
 from snnc.passes.centring.axes import consumers
 from snnc.passes.centring.centres import Centre, Kind, centres_of
 from snnc.passes.centring.constants import with_added, with_zero_point
+from snnc.passes.centring.entries import entries_of, fitting
 from snnc.passes.centring.linear import response
-from snnc.passes.centring.medians import fits, medians
 from snnc.passes.centring.queries import with_product
 
 DEFAULT: tuple[Kind, ...] = ("linear", "keys")
@@ -30,7 +30,7 @@ FEWEST = 32
 @dataclass(frozen=True)
 class CentreSites:
     """Each channel of a site sees x - m, m its median on the samples, where what that changes can
-    be made up for exactly (spec 6.2); other sites stay as they are.
+    be made up for exactly (spec 6.2) and costs less; other sites stay as they are.
 
     samples: calibration samples; kinds: which sites, by what reads them; entries: where samples
     always have the same shape, each entry of a linear layer's input has a zero point of its own, as
@@ -59,22 +59,24 @@ class CentreSites:
         centres = [centre for centre in centres_of(graph) if centre.kind in self.kinds]
         if not centres:
             return graph
-        single = {c.site: c.axes[-1] for c in centres if self._by_entry(graph, c, len(centres))}
-        centres = [c for c in centres if c.site in single or not c.rectified]
+        single = self._by_entry(graph, centres)
         axes = {c.site: c.fixed if c.site in single else c.axes for c in centres}
-        found = medians(graph, axes, self.samples, self.mask_input, self.progress, single)
+        seen = entries_of(graph, axes, self.samples, self.mask_input, self.progress)
+        found = {
+            c.site: seen[c.site].zero_points(c.axes[-1] if c.site in single else None)
+            for c in centres
+        }
         for centre in centres:
             if found[centre.site].any():
                 graph = _centred(graph, centre, found[centre.site])
         return graph
 
-    def _by_entry(self, graph: Graph, centre: Centre, sites: int) -> bool:
-        """Whether each entry of a site has a median of its own: at most some of them fit."""
-        if not (self.entries and centre.fixed) or self.mask_input is not None:
-            return False
-        if (self.samples.count or 0) < FEWEST:
-            return False
-        return fits(centre.entries(graph), sites)
+    def _by_entry(self, graph: Graph, centres: list[Centre]) -> frozenset[str]:
+        """Sites each of whose entries may have a median of its own."""
+        known = self.mask_input is None and (self.samples.count or 0) >= FEWEST
+        if not (self.entries and known):
+            return frozenset()
+        return fitting({c.site: c.entries(graph) for c in centres if c.fixed})
 
 
 def _centred(graph: Graph, centre: Centre, shift: Array) -> Graph:

@@ -15,7 +15,8 @@ from snnc.passes.channels import WHOLE, axis_of
 
 @dataclass(frozen=True)
 class OwnBias:
-    """name: of the constant, read by nobody else; value: what it is added in; axis: of channels."""
+    """name: of the constant, read by nobody else; value: the sum of the layer and all constants
+    added to it; axis: of channels."""
 
     name: str
     value: str
@@ -56,7 +57,19 @@ def with_own_biases(graph: Graph) -> tuple[Graph, Mapping[str, OwnBias]]:
         inputs[index] = name
         return Replacement((replace(node, inputs=tuple(inputs)),), consts={name: array})
 
-    return graph.rewrite(rule), found
+    graph = graph.rewrite(rule)
+    whole = (replace(bias, value=_whole(graph, bias.value)) for bias in found.values())
+    return graph, {bias.value: bias for bias in whole}
+
+
+def _whole(graph: Graph, value: str) -> str:
+    """What becomes of a value when all constants are added that alone read it: zero points make
+    such (CentreSites)."""
+    reader, constants = graph.only_reader(value), {*graph.consts}
+    while isinstance(reader, Op) and reader.op_type == "Add" and constants & {*reader.inputs}:
+        value = reader.outputs[0]
+        reader = graph.only_reader(value)
+    return value
 
 
 def _is_bare(graph: Graph, op: Op) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from snnc.ir.absorbed import absorbed_rectifier
 from snnc.ir.graph import Graph
 from snnc.ir.node import Op, Site
 from snnc.passes.centring.attention import Operand, keys_of, values_of
@@ -25,8 +24,7 @@ class Centre:
     of the product of activations that reads it, None where layers with constant weights do.
 
     fixed: all axes but the samples', where a sample always has the same shape, so that each of its
-    entries may have a zero point of its own; () elsewhere. rectified: its neuron is a rectifier,
-    too, as long as it has no zero point.
+    entries may have a zero point of its own; () elsewhere.
     """
 
     site: str
@@ -34,7 +32,6 @@ class Centre:
     axes: tuple[int, ...]
     operand: Operand | None = None
     fixed: tuple[int, ...] = ()
-    rectified: bool = False
 
     def entries(self, graph: Graph) -> int:
         """How many entries of one sample have a zero point of their own, at most."""
@@ -42,19 +39,13 @@ class Centre:
 
 
 def centres_of(graph: Graph) -> tuple[Centre, ...]:
-    """The sites of a graph of stage sited that can be centred, in its order.
-
-    A site whose neuron rectifies has at most zero points by entry: the median of a channel is 0
-    nearly always.
-    """
+    """The sites of a graph of stage sited that can be centred, in its order."""
     found: dict[str, Centre] = {}
     for centre in (*_linear(graph), *_attention(graph)):
         site = graph.producer[centre.site]
         if graph.types[centre.site].dtype not in PRECISE or not isinstance(site, Site):
             continue
-        rectified = absorbed_rectifier(graph, site) is not None
-        if not rectified or centre.fixed:
-            found[centre.site] = replace(centre, rectified=rectified)
+        found[centre.site] = centre
     return tuple(found[s.outputs[0]] for s in graph.open_sites if s.outputs[0] in found)
 
 
