@@ -95,7 +95,7 @@ def compile(
     watch = watch or Watch()
     by_name = isinstance(neuron, str)
     requested = neuron = neuron_of_recipe(recipe, rate_neuron(neuron))
-    require_goal(energy_budget, count, scale, synapses, timesteps)
+    require_goal(recipe, energy_budget, count, scale, synapses, timesteps)
     if recipe == "best":
         require_best(scale, percentile, threshold_rule, polarity, synapses, timesteps)
     elif sensitivities is not None:

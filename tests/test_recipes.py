@@ -366,6 +366,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "zero": ({"energy_budget": 0.0}, "out of range"),
     "nan": ({"energy_budget": float("nan")}, "energy budget"),
     "count": ({"energy_budget": 0.2, "count": "volts"}, "volts"),
+    "counted": ({"count": "events"}, "counts events for an energy budget, and none is given"),
     "curves": ({"sensitivities": "c.npz"}, "measures no sensitivities"),
     "little": ({"energy_budget": 1e-4}, "cannot be met"),
     "least": ({"energy_budget": 1e-4, "recipe": "best"}, "cannot be met"),
@@ -398,3 +399,5 @@ def test_the_command_says_what_it_spent_and_what_it_is_compared_with(tmp_path: P
     assert "samples held back" in shown.stdout and "0.12 allowed" in shown.stdout
     both = CliRunner().invoke(main, [*asked, "--energy-budget", "0.12", "--lambda", "0.2"])
     assert both.exit_code == 2 and "two goals" in both.stderr
+    settled = CliRunner().invoke(main, [*asked, "--rule", "nearest", "--m", "4"])
+    assert settled.exit_code == 1 and "it takes no m and no rule" in settled.stderr

@@ -39,6 +39,7 @@ from snnc.ir.text import format_graph
 from snnc.passes.fold_time import FoldTime
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.pipeline import PASS_NAMES, SPIKE_TIME_PASS_NAMES
+from snnc.recipes.asked import require_settled
 from snnc.recipes.costs import Count
 from snnc.recipes.report import RecipeName
 from snnc.report import percent, short, table
@@ -133,6 +134,7 @@ def compile_command(
     if timesteps == 1 and FoldTime.name in dump_after:
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     timed = spike_timing(context, neuron)
+    require_settled(recipe, m=m, rule=rule, levels=levels)
     counting = None if timed else neuron_of(neuron, m, rule, levels)
     passes = SPIKE_TIME_PASS_NAMES if timed else PASS_NAMES
     if unknown := [name for name in dump_after if name not in passes]:

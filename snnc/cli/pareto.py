@@ -146,6 +146,8 @@ def pareto_command(
         require_format(picture)
         require_writable(picture, model, data, seen, *external_files(model))
     if sensitivities is not None:
+        if picture is not None and picture.resolve() == sensitivities.resolve():
+            raise click.UsageError("--plot and --sensitivities name the same file")
         require_writable(sensitivities, model, data, seen, *external_files(model))
     with Progress() as progress:
         network = calibrate(

@@ -28,12 +28,32 @@ def neuron_of_recipe(recipe: RecipeName, neuron: RateNeuron) -> RateNeuron:
     return settled
 
 
+def require_settled(recipe: RecipeName, **given: object) -> None:
+    """Raises CompileError for parameters of the neuron beside a recipe that settles them."""
+    named = [name for name, value in given.items() if value is not None]
+    if recipe != "balanced" and named:
+        raise CompileError(
+            f"the recipe {recipe} settles the neuron: it takes no {' and no '.join(named)}",
+            help="leave that out, or take the recipe balanced",
+        )
+
+
 def require_goal(
-    budget: float | None, count: Count, scale: float | None, synapses: Synapses, timesteps: int
+    recipe: RecipeName,
+    budget: float | None,
+    count: Count,
+    scale: float | None,
+    synapses: Synapses,
+    timesteps: int,
 ) -> None:
     """Raises CompileError for an energy budget that is none, or that goes with no search."""
     require_count(count)
     if budget is None:
+        if count == "events" and recipe != "best":
+            raise CompileError(
+                f"the recipe {recipe} counts events for an energy budget, and none is given",
+                help="pass an energy budget, or take the recipe best",
+            )
         return
     require_budget(budget)
     if scale is not None:
