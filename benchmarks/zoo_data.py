@@ -343,24 +343,23 @@ BUILDERS: dict[str, Builder] = {
 def halved(name: str, views: Callable[[Array], Iterator[Array]] | None = None) -> Builder:
     """Every other sample of a network's calibration data to calibrate, the others to test.
 
-    views: what becomes of each sample.
+    views: what becomes of each sample to calibrate.
     """
 
     def build(zoo: Path) -> Data:
         data = BUILDERS[name](zoo)
-        parts = []
-        for start in (0, 1):
-            part = {key: array[start::2] for key, array in data.calibration.items()}
-            if views is not None:
-                part = {key: _views(array, views) for key, array in part.items() if key != "labels"}
-            parts.append(part)
-        return Data(parts[0], parts[1], "every other one to calibrate", data.mask_input, data.fixed)
+        known, other = (
+            {key: array[start::2] for key, array in data.calibration.items()} for start in (0, 1)
+        )
+        if views is not None:
+            known = {
+                key: np.stack([view for sample in array for view in views(sample)])
+                for key, array in known.items()
+                if key != "labels"
+            }
+        return Data(known, other, "every other one to calibrate", data.mask_input, data.fixed)
 
     return build
-
-
-def _views(array: Array, views: Callable[[Array], Iterator[Array]]) -> Array:
-    return np.stack([view for sample in array for view in views(sample)])
 
 
 DISJOINT: dict[str, Builder] = {
