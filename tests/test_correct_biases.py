@@ -214,6 +214,19 @@ def test_a_shift_that_harms_other_samples_is_left_out(behind: str) -> None:
         np.testing.assert_allclose(shift.shift(), 0.5 * shifts, atol=0.03)
 
 
+@pytest.mark.parametrize("behind", ["Neg", "Relu"])
+def test_batches_of_one_entry_take_turns(behind: str) -> None:
+    nodes = f"t = Tanh (x)  b = MatMul (t, w)  y = {behind} (b)"
+    text = f"g (float[b, 4] x) => (float[b, 4] y) {{ {nodes} }}"
+    graph = prepare(load(model(text, arrays(0, w=(4, 4)))))[1]
+    graph, biases = with_own_biases(graph)
+    shift = BiasShift(graph, biases["b"])
+    wanted = arrays(1, x=(4, 64))["x"]
+    for entry in np.split(wanted, 64, axis=1):
+        shift.add(entry, entry - 0.5, 1 / 64)
+    np.testing.assert_allclose(shift.shift(), 0.5, atol=0.03)
+
+
 def test_a_rectifier_is_seen_behind_zero_points_by_place() -> None:
     text = """g (float[b, 3, 4] x) => (float[b, 3, 4] y) {
         t = Tanh (x)  l = MatMul (t, w)  m = Add (l, p)  y = Relu (m) }"""

@@ -50,6 +50,7 @@ class BiasShift:
         parts = (np.array_split(each, 2, axis=1) for each in (wanted, found))
         for half, a, o in zip(self._halves, *parts, strict=True):
             half.add(a, o, share)
+        self._halves.reverse()  # where batches are of one entry, they take turns
 
     def shift(self) -> Array:
         """d, [channels]: zeros where what half of the samples ask for harms the other half."""
@@ -87,6 +88,8 @@ class _Behind:
 
     def add(self, wanted: Array, found: Array, share: float) -> None:
         some = spread(wanted.shape[1], max(1, round(ROWS * share)))
+        if not some.size:
+            return
         self._entries.append((wanted[:, some], found[:, some]))
 
     @cached_property
@@ -95,11 +98,15 @@ class _Behind:
         return wanted, found
 
     def shift(self) -> Array:
+        if not self._entries:
+            return np.zeros(())
         unit = self._pair[0].std(1)
         errors = [self._errors(share * unit) for share in SHIFTS]
         return np.asarray(SHIFTS[np.stack(errors).argmin(0)] * unit)
 
     def gain(self, shift: Array) -> float:
+        if not (self._entries and shift.ndim):
+            return 0.0
         return float((self._errors(np.zeros_like(shift)) - self._errors(shift)).sum())
 
     def _errors(self, shift: Array) -> Array:
