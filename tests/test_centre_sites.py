@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -26,8 +27,8 @@ from snnc.ir.node import Array, Neuron, Op
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import SFN
 from snnc.passes.centre_sites import CentreSites
+from snnc.passes.centring import entries
 from snnc.passes.centring.centres import Kind, centres_of
-from snnc.passes.centring.entries import entries_of
 from snnc.prepare import prepare
 from snnc.replay import replay
 from snnc.reservoir import Reservoir
@@ -85,8 +86,8 @@ def assert_same(
 def test_the_network_computes_what_it_did(name: str, kinds: tuple[Kind, ...]) -> None:
     network = calibrated(name)
     mask = network.calibration.mask_input
-    for entries in (False, True):
-        found = CentreSites(network.samples, kinds, entries, mask)(network.sited)
+    for by_entry in (False, True):
+        found = CentreSites(network.samples, kinds, by_entry, mask)(network.sited)
         verify(found, Stage.SITED)
         assert_same(network.ann, found, few(held_out_path(name)))
 
@@ -98,15 +99,28 @@ def test_which_sites_are_centred(name: str) -> None:
     assert {kind: kinds.count(kind) for kind in ALL if kind in kinds} == BY_KIND[name]
 
 
-def medians(
-    graph: Graph, axes: dict[str, tuple[int, ...]], samples: Samples, mask: str | None
-) -> dict[str, Array]:
-    seen = entries_of(graph, axes, samples, mask, lambda done: None)
-    return {site: entries.medians() for site, entries in seen.items()}
+Medians: TypeAlias = Callable[
+    [Graph, Mapping[str, tuple[int, ...]], Samples, str | None], dict[str, Array]
+]
+
+
+@pytest.fixture
+def medians(monkeypatch: pytest.MonkeyPatch) -> Medians:
+    """Medians of channels, whether they pay or not."""
+
+    def found(
+        graph: Graph, axes: Mapping[str, tuple[int, ...]], samples: Samples, mask: str | None
+    ) -> dict[str, Array]:
+        with monkeypatch.context() as patch:
+            patch.setattr(entries, "GAIN", np.inf)
+            seen = entries.entries_of(graph, axes, samples, mask, lambda done: None)
+            return {site: each.zero_points() for site, each in seen.items()}
+
+    return found
 
 
 @pytest.mark.parametrize("name", ["digits_vit", "digits_encoder"])
-def test_sites_see_medians_of_zero_or_what_they_saw(name: str) -> None:
+def test_sites_see_medians_of_zero_or_what_they_saw(name: str, medians: Medians) -> None:
     network = calibrated(name)
     mask = network.calibration.mask_input
     centres = centres_of(network.sited)
@@ -124,7 +138,7 @@ def test_sites_see_medians_of_zero_or_what_they_saw(name: str) -> None:
         assert np.abs(left - kept).max() <= 1e-5 * np.abs(before[site]).max(), site
 
 
-def test_masked_positions_do_not_move_medians() -> None:
+def test_masked_positions_do_not_move_medians(medians: Medians) -> None:
     network = calibrated("digits_encoder")
     mask = "attention_mask"
     feeds = few(calibration_path("digits_encoder"))
@@ -368,8 +382,8 @@ def test_layers_take_zero_points_up(case: str) -> None:
 def test_zeros_around_an_image_count_where_its_size_is_fixed() -> None:
     graph = layer(*PADDED)
     feeds = normal(6, *PADDED[2])
-    for entries in (False, True):
-        found = CentreSites(given_samples(graph, feeds), entries=entries)(graph)
+    for by_entry in (False, True):
+        found = CentreSites(given_samples(graph, feeds), entries=by_entry)(graph)
         assert moved(graph, found, feeds) == {site.outputs[0] for site in graph.open_sites}
         assert_same(graph, found, feeds)
     text = "g (float[N, 8, h, w] x) => (float[] y) { a = Sigmoid (x)  y = " + PADDED[0] + " }"
@@ -398,19 +412,19 @@ def test_entries_of_a_fixed_place_have_zero_points_of_their_own(rectifier: str) 
     assert size["entries"] < 0.3 * size["channels"]
 
 
-def test_few_samples_say_little_about_single_entries() -> None:
+def test_few_samples_say_little_about_single_entries(medians: Medians) -> None:
     graph = prepare(load(model(PLACES, arrays(7, w=(8, 6)))))[1]
-    for count, near in ((3, 0.5), (300, 0.2)):
+    for count, near in ((4, 0.5), (300, 0.2)):
         feeds = normal(count, count, 5, 8)
         samples, site = given_samples(graph, feeds), graph.open_sites[0].outputs[0]
         axes = {site: (-2, -1)}
-        seen = entries_of(graph, axes, samples, None, lambda done: None)[site]
-        alone, drawn = seen.medians(), seen.medians(-1)
+        seen = entries.entries_of(graph, axes, samples, None, lambda done: None)[site]
+        alone, drawn = medians(graph, axes, samples, None)[site], seen.zero_points(-1)
         assert drawn.var(axis=0).mean() < near * alone.var(axis=0).mean()
 
 
-@pytest.mark.parametrize("entries", [False, True])
-def test_zero_points_that_do_not_pay_on_other_samples_are_left_out(entries: bool) -> None:
+@pytest.mark.parametrize("by_entry", [False, True])
+def test_zero_points_that_do_not_pay_on_other_samples_are_left_out(by_entry: bool) -> None:
     """Nearly all of what the site sees is 0 or far off; its medians are what the samples happen to
     have half of."""
     graph = prepare(load(model(PLACES.replace("Tanh", "Relu"), arrays(7, w=(8, 6)))))[1]
@@ -418,7 +432,19 @@ def test_zero_points_that_do_not_pay_on_other_samples_are_left_out(entries: bool
     shape = (40, 5, 8)
     x = np.where(rng.random(shape) < 0.5, 0, rng.exponential(1, shape)).astype(np.float32)
     samples = given_samples(graph, {"x": x})
-    assert CentreSites(samples, entries=entries)(graph) == graph
+    assert CentreSites(samples, entries=by_entry)(graph) == graph
+
+
+def test_places_that_are_alike_have_the_zero_points_of_their_channels() -> None:
+    graph = prepare(load(model(PLACES, arrays(7, w=(8, 6)))))[1]
+    rng = np.random.default_rng(5)
+    channel = rng.uniform(-1, 1, 8)
+    samples = given_samples(graph, {"x": (rng.normal(0, 0.4, (64, 5, 8)) + channel).astype("f")})
+    one, other = (CentreSites(samples, entries=each)(graph) for each in (False, True))
+    assert one != graph
+    assert [n.outputs for n in one.nodes] == [n.outputs for n in other.nodes]
+    for name, array in one.consts.items():
+        np.testing.assert_allclose(other.consts[name], array, atol=1e-6)
 
 
 def test_a_rectifier_that_is_never_silent_is_centred() -> None:
@@ -494,7 +520,7 @@ def test_convolutions_of_any_form(
     assert_same(graph, found, feeds, 1e-4)
 
 
-def test_entries_that_are_kept_do_not_grow_with_the_samples() -> None:
+def test_entries_that_are_kept_do_not_grow_with_the_samples(medians: Medians) -> None:
     graph = layer(*LAYERS["gemm"])
     feeds = normal(11, 40_000, 8)
     site = graph.open_sites[0].outputs[0]

@@ -21,7 +21,7 @@ from snnc.ir.node import Array, Node, Op
 from snnc.ir.ops import rectifier_bound
 from snnc.ir.verify import verify
 from snnc.neurons.sfn import SFN
-from snnc.passes import partwise
+from snnc.passes import partwise, side_by_side
 from snnc.passes.bias_shifts import SHIFTS, BiasShift
 from snnc.passes.correct_biases import CorrectBiases
 from snnc.passes.own_biases import with_own_biases
@@ -49,7 +49,7 @@ def residual() -> tuple[ModelProto, Array]:
         s = Add (t, o)
         y = Gemm (s, last)
     }"""
-    return model(text, weights), arrays(1, x=(64, 6))["x"] + 0.5
+    return model(text, weights), arrays(1, x=(96, 6))["x"] + 0.5
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +70,30 @@ def outputs(graph: Graph, value: str, samples: Samples) -> Array:
     return Session(graph, taps=(value,)).run(next(samples.batches(1000)))[value]
 
 
+HALF = np.isin(np.arange(96) // 16, (0, 3, 4))
+"""Of 96 samples in batches of 32 whose halves take turns."""
+
+
 def agreed(wanted: Array, found: Array, least: float) -> Array:
     """The shift of [samples, channels] in front of max(., least), -inf for nothing; 0 where that of
     each half is wrong for the other."""
 
-    def errors(shift: Array, some: slice) -> Array:
+    def errors(shift: Array, some: Array) -> Array:
         behind = np.maximum(found[some] + shift, least) - np.maximum(wanted[some], least)
         return np.asarray(np.square(behind).mean(0))
 
-    def best(some: slice) -> Array:
+    def best(some: Array) -> Array:
         if least == -np.inf:
             return np.asarray((wanted - found)[some].mean(0))
-        tried = SHIFTS[:, None] * wanted[some].std(0)
+        tried = SHIFTS[:, None] * wanted.std(0)
         error = np.stack([errors(shift, some) for shift in tried])
         return np.asarray(tried[error.argmin(0), np.arange(wanted.shape[1])])
 
-    whole, *halves = slice(None), slice(0, len(wanted) // 2), slice(len(wanted) // 2, None)
     gain = sum(
         (errors(np.zeros(()), new) - errors(best(old), new)).sum()
-        for old, new in (halves, halves[::-1])
+        for old, new in ((HALF, ~HALF), (~HALF, HALF))
     )
-    return best(whole) if gain > 0 else np.zeros(wanted.shape[1])
+    return best(HALF | ~HALF) if gain > 0 else np.zeros(wanted.shape[1])
 
 
 def one_by_one(network: CalibratedNetwork, scale: float) -> dict[str, Array]:
@@ -115,6 +118,7 @@ def test_as_if_every_layer_ran_both_networks(
 ) -> None:
     """Whether what lies between is held or computed again."""
     monkeypatch.setattr(partwise, "BYTES", held)
+    monkeypatch.setattr(side_by_side, "batch_size", lambda graph, values: 32)
     graph, wanted = corrected(network), one_by_one(network, 0.5)
     assert set(wanted) == {"l", "r", "o", "y"}
     for value, bias in wanted.items():
@@ -210,7 +214,7 @@ def test_a_shift_that_harms_other_samples_is_left_out(behind: str) -> None:
     for sign, shifts in ((-1, False), (1, True)):
         shift = BiasShift(graph, biases["b"])
         apart = np.where(np.arange(64) < 32, 0.5, 0.5 * sign).astype(np.float32)
-        shift.add(wanted, wanted - apart, 1.0)
+        shift.add(wanted, wanted - apart, 1.0, 64)
         np.testing.assert_allclose(shift.shift(), 0.5 * shifts, atol=0.03)
 
 
@@ -223,8 +227,46 @@ def test_batches_of_one_entry_take_turns(behind: str) -> None:
     shift = BiasShift(graph, biases["b"])
     wanted = arrays(1, x=(4, 64))["x"]
     for entry in np.split(wanted, 64, axis=1):
-        shift.add(entry, entry - 0.5, 1 / 64)
+        shift.add(entry, entry - 0.5, 1 / 64, 1)
     np.testing.assert_allclose(shift.shift(), 0.5, atol=0.03)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("behind", ["Neg", "Relu"])
+def test_places_of_one_sample_do_not_confirm_each_other(behind: str, batch: int) -> None:
+    """Each sample errs by chance, the same at all of its 16 places."""
+    nodes = f"t = Tanh (x)  b = MatMul (t, w)  y = {behind} (b)"
+    text = f"g (float[b, 16, 4] x) => (float[b, 16, 4] y) {{ {nodes} }}"
+    graph = prepare(load(model(text, arrays(0, w=(4, 4)))))[1]
+    graph, biases = with_own_biases(graph)
+    rng, kept = np.random.default_rng(0), 0
+    for _ in range(100):
+        shift = BiasShift(graph, biases["b"])
+        wanted = rng.normal(1, 1, (4, 8, 16)).astype(np.float32)
+        found = wanted + rng.normal(0, 1, (4, 8, 1)).astype(np.float32)
+        for start in range(0, 8, batch):
+            some = [each[:, start : start + batch] for each in (wanted, found)]
+            count = some[0].shape[1]
+            shift.add(some[0].reshape(4, -1), some[1].reshape(4, -1), count / 8, count)
+        kept += bool(shift.shift().any())
+    assert kept < 60
+
+
+STRETCHED = {
+    "a longer one": np.ones(3),
+    "minus infinity": np.array([-np.inf]),
+    "one more axis": np.ones((2, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", STRETCHED)
+def test_constants_that_stretch_or_suppress_are_no_part_of_a_layer(case: str) -> None:
+    shape = "2, b, 1" if STRETCHED[case].ndim == 3 else f"b, {STRETCHED[case].size}"
+    text = f"""g (float[b, 4] x) => (float[{shape}] y) {{
+        t = Tanh (x)  l = Gemm (t, w, c)  y = Add (l, k) }}"""
+    weights = arrays(0, w=(4, 1), c=(1,)) | {"k": STRETCHED[case].astype(np.float32)}
+    biases = with_own_biases(prepare(load(model(text, weights)))[1])[1]
+    assert [bias.value for bias in biases.values()] == ["l"]
 
 
 def test_a_rectifier_is_seen_behind_zero_points_by_place() -> None:

@@ -399,5 +399,5 @@ def test_the_command_says_what_it_spent_and_what_it_is_compared_with(tmp_path: P
     assert "samples held back" in shown.stdout and "0.12 allowed" in shown.stdout
     both = CliRunner().invoke(main, [*asked, "--energy-budget", "0.12", "--lambda", "0.2"])
     assert both.exit_code == 2 and "two goals" in both.stderr
-    settled = CliRunner().invoke(main, [*asked, "--rule", "nearest", "--m", "4"])
-    assert settled.exit_code == 1 and "it takes no m and no rule" in settled.stderr
+    settled = CliRunner().invoke(main, [*asked, "--rule", "eq11", "--m", "4"])
+    assert settled.exit_code == 1 and "it takes no M 4 and no rule eq11" in settled.stderr

@@ -134,7 +134,7 @@ def compile_command(
     if timesteps == 1 and FoldTime.name in dump_after:
         raise click.UsageError(f"--dump-after {FoldTime.name} goes with --timesteps")
     timed = spike_timing(context, neuron)
-    require_settled(recipe, m=m, rule=rule, levels=levels)
+    require_settled(recipe, m, rule, levels)
     counting = None if timed else neuron_of(neuron, m, rule, levels)
     passes = SPIKE_TIME_PASS_NAMES if timed else PASS_NAMES
     if unknown := [name for name in dump_after if name not in passes]:

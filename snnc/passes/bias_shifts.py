@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Op
+from snnc.ir.ops import bounds
 from snnc.passes.channels import spread
 from snnc.passes.masking import Masking
 from snnc.passes.own_biases import OwnBias
 from snnc.passes.side_by_side import Compared
-from snnc.pointwise import constant, forward, is_pointwise
-
-BENT = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid"})
-"""Functions with flat ends: what a layer gives there does not matter behind them."""
 
 ROWS = 4096
 """Entries of a channel on which errors behind such a function are measured, at most."""
@@ -26,108 +21,100 @@ ROWS = 4096
 SHIFTS = np.arange(-20, 21, dtype=np.float32) / 20
 """Of a channel's standard deviation: the shifts that are tried in front of such a function."""
 
-_Pair: TypeAlias = tuple[Array, Array]
-"""Outputs [channels, n] of the trained and of the spiking layer."""
-
 
 class BiasShift:
     """The shift d of each output channel from what the trained layer (a) and the spiking one (o)
-    give: argmin E[(r(a) - r(o + d))^2], r the function of BENT that alone reads the layer.
+    give, with all constants added behind it: argmin E[(r(a) - r(o + d))^2], r the function with
+    flat ends (ReLU, Clip, sigmoid, tanh) that alone reads the sum. Without such a function that is
+    the mean difference (spec 6.4).
 
-    Without such a function that is the mean difference (spec 6.4).
+    It is 0 for the whole layer where the shifts that half of the samples ask for do not help the
+    other half, each in turn, and for a single sample.
     """
 
     def __init__(self, graph: Graph, bias: OwnBias) -> None:
         reader = graph.only_reader(bias.value)
-        behind = _function(graph, reader) if isinstance(reader, Op) else None
-        self._whole, *self._halves = (
-            _Mean() if behind is None else _Behind(behind) for _ in range(3)
-        )
+        function = _function(graph, reader) if isinstance(reader, Op) else None
+        self._seen = _Means() if function is None else _Behind(function)
+        self._turn = 0
 
-    def add(self, wanted: Array, found: Array, share: float) -> None:
-        """Outputs [channels, n] of both layers, of this share of all samples, in their order."""
-        self._whole.add(wanted, found, share)
-        parts = (np.array_split(each, 2, axis=1) for each in (wanted, found))
-        for half, a, o in zip(self._halves, *parts, strict=True):
-            half.add(a, o, share)
-        self._halves.reverse()  # where batches are of one entry, they take turns
+    def add(self, wanted: Array, found: Array, share: float, samples: int) -> None:
+        """Outputs [channels, n] of both layers for some samples, this share of all, in order."""
+        width = wanted.shape[1]
+        cut = samples // 2 * (width // samples) if width % samples == 0 else width // 2
+        for half, part in enumerate((slice(0, cut), slice(cut, width))):
+            if samples > 1 or half:
+                self._seen.add((half + self._turn) % 2, wanted[:, part], found[:, part], share)
+        self._turn += 1
 
     def shift(self) -> Array:
-        """d, [channels]: zeros where what half of the samples ask for harms the other half."""
-        one, other = self._halves
-        found = self._whole.shift()
-        helps = one.gain(other.shift()) + other.gain(one.shift()) > 0
-        return found if helps else np.zeros_like(found)
+        """d, [channels]."""
+        return self._seen.shift()
 
 
-class _Mean:
-    """Of a layer that anything reads. gain: by how much a shift makes the mean squared error less,
-    summed over channels."""
+class _Means:
+    """Of a layer that anything reads."""
 
     def __init__(self) -> None:
-        self._sum: Array | float = 0.0
-        self._count = 0
+        self._sums: list[Array | float] = [0.0, 0.0]
+        self._counts = np.zeros(2)
 
-    def add(self, wanted: Array, found: Array, _share: float) -> None:
-        self._sum = self._sum + (wanted - found).sum(1, dtype=np.float64)
-        self._count += wanted.shape[1]
+    def add(self, half: int, wanted: Array, found: Array, _share: float) -> None:
+        self._sums[half] = self._sums[half] + (wanted - found).sum(1, dtype=np.float64)
+        self._counts[half] += wanted.shape[1]
 
     def shift(self) -> Array:
-        return np.asarray(self._sum / max(self._count, 1))
-
-    def gain(self, shift: Array) -> float:
-        return float((shift * (2 * self.shift() - shift)).sum())
+        whole = np.asarray(sum(self._sums) / max(self._counts.sum(), 1))
+        if not self._counts.all():
+            return np.zeros_like(whole)
+        one, other = (np.asarray(s) / n for s, n in zip(self._sums, self._counts, strict=True))
+        gains = 4 * one * other - np.square(one) - np.square(other)
+        return whole if np.nansum(gains) > 0 else np.zeros_like(whole)
 
 
 class _Behind:
-    """Of a layer in front of a function of BENT, from some entries."""
+    """Of a layer in front of a function with flat ends, from some entries."""
 
     def __init__(self, function: Callable[[Array], Array]) -> None:
         self._function = function
-        self._entries: list[_Pair] = []
+        self._entries: tuple[list[tuple[Array, Array]], ...] = [], []
 
-    def add(self, wanted: Array, found: Array, share: float) -> None:
-        some = spread(wanted.shape[1], max(1, round(ROWS * share)))
-        if not some.size:
-            return
-        self._entries.append((wanted[:, some], found[:, some]))
-
-    @cached_property
-    def _pair(self) -> _Pair:
-        wanted, found = (np.concatenate(each, 1) for each in zip(*self._entries, strict=True))
-        return wanted, found
+    def add(self, half: int, wanted: Array, found: Array, share: float) -> None:
+        some = spread(wanted.shape[1], max(1, round(ROWS * share / 2)))
+        self._entries[half].append((wanted[:, some], found[:, some]))
 
     def shift(self) -> Array:
-        if not self._entries:
-            return np.zeros(())
-        unit = self._pair[0].std(1)
-        errors = [self._errors(share * unit) for share in SHIFTS]
-        return np.asarray(SHIFTS[np.stack(errors).argmin(0)] * unit)
+        both = [each for entries in self._entries for each in entries]
+        unit = np.concatenate([wanted for wanted, _ in both], 1).std(1)
+        if not all(self._entries):
+            return np.zeros_like(unit)
+        errors = np.stack([self._errors(entries, unit) for entries in self._entries])
+        best, channels = errors.argmin(1), np.arange(len(unit))
+        plain = errors[:, SHIFTS == 0].sum((0, 1))
+        gains = plain - errors[1, best[0], channels] - errors[0, best[1], channels]
+        whole = np.asarray(SHIFTS[errors.sum(0).argmin(0)] * unit)
+        return whole if np.nansum(gains) > 0 else np.zeros_like(whole)
 
-    def gain(self, shift: Array) -> float:
-        if not (self._entries and shift.ndim):
-            return 0.0
-        return float((self._errors(np.zeros_like(shift)) - self._errors(shift)).sum())
-
-    def _errors(self, shift: Array) -> Array:
-        wanted, found = self._pair
-        apart = self._function(wanted) - self._function(found + shift[:, None])
-        return np.asarray(np.square(apart).mean(1))
+    def _errors(self, entries: list[tuple[Array, Array]], unit: Array) -> Array:
+        """Squared errors [shifts, channels], summed over entries."""
+        wanted, found = (np.concatenate(each, 1) for each in zip(*entries, strict=True))
+        target = self._function(wanted)
+        tried = (found + (share * unit)[:, None] for share in SHIFTS)
+        return np.stack([np.square(target - self._function(each)).sum(1) for each in tried])
 
 
 def _function(graph: Graph, op: Op) -> Callable[[Array], Array] | None:
-    """The function of one number that an operation is; None for a linear one or any other."""
-    if op.op_type not in BENT or not is_pointwise(op):
+    """The function of one number with flat ends that an operation is; None for any other."""
+    if op.op_type == "Sigmoid":
+        return lambda x: 0.5 + 0.5 * np.tanh(x / 2)
+    if op.op_type == "Tanh":
+        return np.tanh
+    if op.op_type == "Relu":
+        return lambda x: np.maximum(x, 0)
+    if op.op_type != "Clip":
         return None
-    others = [graph.consts.get(value) for value in op.inputs[1:]]
-    if any(value is None or value.size > 1 for value in others):
-        return None
-    rest = [constant(value) for value in others if value is not None]
-
-    def function(x: Array) -> Array:
-        return forward(op, constant(x), *rest)[0].astype(np.float32)
-
-    return function
+    limits = bounds(graph, op.outputs[0])
+    return lambda x: np.clip(x, *limits)
 
 
 def add_batch(
@@ -147,7 +134,7 @@ def add_batch(
             entries.append(moved.reshape(len(moved), -1))
         else:
             entries.append(mask.by_channel(bias.value, array, bias.axis, batch.feeds))
-    shift.add(entries[0], entries[1], batch.share)
+    shift.add(entries[0], entries[1], batch.share, batch.samples)
 
 
 def shifted(graph: Graph, name: str, shift: Array) -> Graph:

@@ -63,7 +63,7 @@ class CentreSites:
         axes = {c.site: c.fixed if c.site in single else c.axes for c in centres}
         seen = entries_of(graph, axes, self.samples, self.mask_input, self.progress)
         found = {
-            c.site: seen[c.site].zero_points(c.axes[-1] if c.site in single else None)
+            c.site: seen.pop(c.site).zero_points(c.axes[-1] if c.site in single else None)
             for c in centres
         }
         for centre in centres:

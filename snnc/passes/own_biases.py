@@ -63,13 +63,22 @@ def with_own_biases(graph: Graph) -> tuple[Graph, Mapping[str, OwnBias]]:
 
 
 def _whole(graph: Graph, value: str) -> str:
-    """What becomes of a value when all constants are added that alone read it: zero points make
-    such (CentreSites)."""
-    reader, constants = graph.only_reader(value), {*graph.consts}
-    while isinstance(reader, Op) and reader.op_type == "Add" and constants & {*reader.inputs}:
+    """What becomes of a value when all constants are added that alone read it, and neither stretch
+    it nor suppress entries: zero points make such (CentreSites)."""
+    reader = graph.only_reader(value)
+    while isinstance(reader, Op) and reader.op_type == "Add" and _plain(graph, value, reader):
         value = reader.outputs[0]
         reader = graph.only_reader(value)
     return value
+
+
+def _plain(graph: Graph, value: str, add: Op) -> bool:
+    shape = graph.types[value].shape
+    others = [graph.consts[name] for name in add.inputs if name in graph.consts]
+    if shape is None or not others or others[0].ndim > len(shape):
+        return False
+    fits = zip(reversed(others[0].shape), reversed(shape), strict=False)
+    return all(d in (1, of) for d, of in fits) and bool(np.isfinite(others[0]).all())
 
 
 def _is_bare(graph: Graph, op: Op) -> bool:

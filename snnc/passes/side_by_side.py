@@ -29,9 +29,11 @@ class Station:
 
 @dataclass(frozen=True)
 class Compared:
-    """One batch in both networks. share: of all samples; wanted, found: values by name."""
+    """One batch in both networks. samples: how many; share: of all; wanted, found: values by
+    name."""
 
     feeds: Feeds
+    samples: int
     share: float
     wanted: Mapping[str, Array]
     found: Mapping[str, Array]
@@ -82,8 +84,8 @@ class SideBySide:
         )
         feeds = self._samples.batches(self._size)
         for given, wanted, found in zip(feeds, real, spikes, strict=True):
-            share = self._samples.size_of(given) / (self._samples.count or 1)
-            yield Compared(given, share, wanted, found)
+            size = self._samples.size_of(given)
+            yield Compared(given, size, size / (self._samples.count or 1), wanted, found)
 
 
 def _rounds(graph: Graph, stations: Sequence[Station]) -> list[list[Station]]:

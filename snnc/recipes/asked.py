@@ -28,10 +28,19 @@ def neuron_of_recipe(recipe: RecipeName, neuron: RateNeuron) -> RateNeuron:
     return settled
 
 
-def require_settled(recipe: RecipeName, **given: object) -> None:
-    """Raises CompileError for parameters of the neuron beside a recipe that settles them."""
-    named = [name for name, value in given.items() if value is not None]
-    if recipe != "balanced" and named:
+def require_settled(
+    recipe: RecipeName, m: int | None, rule: str | None, levels: str | None
+) -> None:
+    """Raises CompileError for parameters of a neuron that a recipe settles otherwise."""
+    if recipe == "balanced":
+        return
+    settled = PAPER if recipe == "paper" else SFN()
+    given = {
+        "M": (m, settled.M),
+        "rule": (rule, settled.rule),
+        "levels": (levels, settled.levels),
+    }
+    if named := [f"{name} {got}" for name, (got, own) in given.items() if got not in (None, own)]:
         raise CompileError(
             f"the recipe {recipe} settles the neuron: it takes no {' and no '.join(named)}",
             help="leave that out, or take the recipe balanced",

@@ -15,17 +15,17 @@ from snnc.passes.channels import by_channel
 from snnc.passes.masking import Masking
 from snnc.runtime import Session, batch_size
 
-ENTRIES = 2**25
-"""Entries that are kept of all sites together."""
+ENTRIES = 2**24
+"""Entries that are kept of all sites together, and at most as many again."""
 
 MOST, FEWEST = 4096, 64
-"""Entries that are kept of a channel."""
+"""Entries that are kept of a channel, and at most as many again."""
 
 STEP = 0.6
 """Of the root mean square of what a site sees: the step at which zero points are compared."""
 
 GAIN = 0.99
-"""What a zero point costs, over what none costs, for it to be worth its subtraction."""
+"""What zero points cost, at most, over what none or coarser ones cost, for them to be worth it."""
 
 OF_MEDIAN = np.pi / 2
 """Variance of a median of n normal numbers over theirs, times n."""
@@ -116,16 +116,6 @@ class Entries:
         entries = masking.select(value, array, feeds).ravel()
         return np.asarray(entries[np.argsort(labels, kind="stable")].reshape(width, -1))
 
-    def medians(self, channel: int | None = None) -> Array:
-        """The median of every channel, in a shape that broadcasts against the site's value.
-
-        channel: the axis of channels where single entries have medians, which draw near that of
-        their channel as far as few samples leave them uncertain.
-        """
-        entries = np.concatenate(self._kept, axis=1)
-        found = self._medians(entries) if channel is None else self._drawn(channel, entries)
-        return found.astype(entries.dtype)
-
     def zero_points(self, channel: int | None = None) -> Array:
         """Medians of single entries (where an axis of channels is given) or of channels, or 0: what
         costs least in those samples that it was not taken from, each half in turn.
@@ -141,21 +131,23 @@ class Entries:
             by_channel, by_entry = partial(self._by, channel), partial(self._drawn, channel)
             ways = [self._zeros, by_channel, by_entry]
         halves = np.array_split(entries, 2, axis=1)
-        if not halves[1].shape[1]:
+        if halves[1].shape[1] < 2:
             return self._zeros(entries)
         pairs = ((halves[0], halves[1]), (halves[1], halves[0]))
         with np.errstate(over="ignore", invalid="ignore"):
             costs = [sum(self._cost(new, way(old)) for old, new in pairs) for way in ways]
-            costs = [GAIN * costs[0], *np.nan_to_num(costs[1:], nan=np.inf)]
-            best = ways[int(np.argmin(costs))]
-            return best(entries).astype(entries.dtype)
+            best = 0
+            for way in range(1, len(ways)):
+                best = way if costs[way] < GAIN * costs[best] else best
+            return ways[best](entries).astype(entries.dtype)
 
     def _cost(self, entries: Array, zeros: Array) -> float:
         step = STEP * float(np.sqrt(np.square(entries, dtype=np.float64).mean()))
         if step == 0:
             return 0.0
         price = step / (6 * float(np.abs(entries).mean(dtype=np.float64)))
-        sizes = np.abs(entries - zeros.reshape(-1, 1)) / step
+        whole = np.broadcast_to(zeros, self._shape).reshape(-1, 1)
+        sizes = np.abs(entries - whole) / step
         spikes = np.floor(sizes + 0.5)
         return float(np.square(sizes - spikes).mean() + price * spikes.mean())
 
@@ -163,12 +155,12 @@ class Entries:
         return np.zeros(self._shape, entries.dtype)
 
     def _by(self, channel: int, entries: Array) -> Array:
-        """Medians of the channels along an axis, for each entry of a sample."""
+        """Medians of the channels along an axis."""
         each = entries.reshape(*self._shape, -1)
         axis = channel + len(self._shape)
         others = tuple(a for a in range(each.ndim) if a != axis)
         middle = np.median(each, axis=others, keepdims=True)[..., 0]
-        return np.asarray(np.broadcast_to(middle, self._shape))
+        return np.asarray(middle.reshape(middle.shape[channel:]))
 
     def _medians(self, entries: Array) -> Array:
         return np.asarray(np.median(entries, axis=1).reshape(self._shape))
