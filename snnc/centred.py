@@ -23,9 +23,10 @@ def centred(
     watch: Watcher | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CalibratedNetwork:
-    """The network whose sites see activations minus their medians (CentreSites), calibrated anew on
-    the samples that were kept, or on these. It computes what it did; no statistics of the old sites
-    are of it. A network without anything to centre is handed back.
+    """The network whose sites see activations minus their medians, where that costs less
+    (CentreSites), calibrated anew on the samples that were kept, or on these. It computes what it
+    did; no statistics of the old sites are of it. A network without anything to centre is handed
+    back.
 
     progress: told how many samples are done, twice over. Raises CompileError where no samples were
     kept.

@@ -18,7 +18,8 @@ from snnc.passes.side_by_side import SideBySide, Station, spiking_of
 @dataclass(frozen=True)
 class CorrectBiases:
     """b' = b + mean(W x + b - W x_spikes) for every layer on spikes (spec 6.4), in front of a
-    rectifier the shift of least squared error behind it.
+    function with flat ends the shift of least squared error behind it, where samples agree on it
+    (see BiasShift).
 
     Layers are corrected in the order in which spikes reach them, each on the spikes that it gets
     from layers corrected before. scale, polarity: with which steps the network will run (see
