@@ -13,6 +13,7 @@ from snnc.energy import EnergyMeter
 from snnc.errors import CompileError
 from snnc.fidelity import Agreement, Measure, centre_of, measure_of, varied
 from snnc.ir.graph import Graph
+from snnc.ir.node import Array
 from snnc.ir.numbers import real_number
 from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.recipes.costs import Count
@@ -56,8 +57,7 @@ class Yardstick:
         self._centre = centre_of(self._exact)
         self.measure: Measure = measure_of(network, output) if varied(self._exact) else "cosine"
         centre = 0.0 if self._centre is None else self._centre
-        flat = [np.asarray(each, np.float64).reshape(len(each), -1) for each in self._exact]
-        self._spread = sum(float(np.square(each - centre).sum()) for each in flat) or 1.0
+        self._spread = sum(_squares(each, centre) for each in self._exact) or 1.0
         self.samples = sum(map(len, self._exact))
 
     def measured(self, scaled: Scaled, scale: float, count: Count) -> Measured:
@@ -73,6 +73,11 @@ class Yardstick:
         energy = meter.energy()
         ratio = energy.ratio_spikes if count == "spikes" else energy.ratio_events
         return Measured(float(scale), float(ratio), wrong / self._spread, score.value(self.measure))
+
+
+def _squares(rows: Array, centre: Array | float) -> float:
+    apart = np.asarray(rows, np.float64).reshape(len(rows), -1) - centre
+    return float(np.square(apart).sum())
 
 
 def require_budget(budget: float) -> None:

@@ -131,17 +131,16 @@ def site_curves(sited: Graph, samples: Samples, how: Measuring) -> tuple[SiteCur
 
 def _spread(exact: list[Array]) -> float:
     """Squared distance of a sample's output from their mean; of zero, where all are alike."""
-    rows = [np.asarray(each, np.float64) for each in exact]
-    if not all(np.isfinite(each).all() for each in rows):
+    if not all(np.isfinite(each).all() for each in exact):
         raise CompileError(
             "the outputs are not finite on a calibration sample",
             help="look for weights or samples out of range; compare another output with --output",
         )
-    count = sum(map(len, rows))
-    size = sum(float(np.square(each).sum()) for each in rows) / count
-    if len({each.shape[1:] for each in rows}) > 1:
+    count = sum(map(len, exact))
+    size = sum(float(np.square(each, dtype=np.float64).sum()) for each in exact) / count
+    if len({each.shape[1:] for each in exact}) > 1:
         return size or 1.0
-    mean = np.concatenate(rows).mean(axis=0)
+    mean = np.sum([each.sum(axis=0, dtype=np.float64) for each in exact], axis=0) / count
     around = size - float(np.square(mean).sum())
     return (around if around > 1e-9 * size else size) or 1.0
 
