@@ -27,9 +27,12 @@ from snnc.ir.graph import Graph
 from snnc.ir.numbers import plain
 from snnc.pareto_front import IntegerPoint, Pareto, RecipePoint
 from snnc.quantized_ann import quantized_ann, require_bits
-from snnc.recipes.budget import require_budget
+from snnc.recipes.budget import UnmetBudgetError, require_budget
 from snnc.recipes.costs import Count, require_count
 from snnc.recipes.report import RecipeName, require_recipe
+
+READ = 64
+"""Samples that are read at a time to see whether they can be run."""
 
 BITS = (8, 6, 4)
 """Of the integer networks that are drawn beside the spiking ones."""
@@ -79,7 +82,13 @@ def pareto(
         require_data_apart(data, *network.sources)
     if sensitivities is not None:
         require_writable(Path(sensitivities), *network.sources)
+    if sensitivities is not None and "best" not in names:
+        message = f"{' and '.join(names)} measure no sensitivities"
+        raise CompileError(message, help="take the recipe best, or leave the file out")
     samples = samples_of(data, network.ann)
+    if isinstance(data, str | Path):  # refuses what cannot be run before the work begins
+        for _ in samples.batches(READ):
+            pass
     asked = asked or budgets_for(network, count)
     points: list[Point] = [RecipePoint(name, budget) for name in names for budget in asked]
     points += [IntegerPoint(width) for width in widths]
@@ -191,6 +200,8 @@ class _Making:
         try:
             return point, self._made(point)
         except CompileError as refusal:
+            if isinstance(point, RecipePoint) and not isinstance(refusal, UnmetBudgetError):
+                raise
             return replace(point, refusal=refusal), None
 
     def _made(self, point: Point) -> Graph:

@@ -260,7 +260,8 @@ def _described(report: CompileReport) -> str:
 def _found(report: CompileReport) -> str:
     """How lambda was found."""
     if report.recipe is not None:
-        return f"{report.recipe.chosen.agreement:.4f} agreement on calibration samples"
+        chosen, count = report.recipe.chosen, report.recipe.samples
+        return f"{chosen.agreement:.4f} agreement on {count} calibration samples"
     if report.choice is None:
         return "as given"
     choice = report.choice

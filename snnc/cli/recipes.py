@@ -52,8 +52,11 @@ def recipe_rows(report: RecipeReport | None) -> list[tuple[str, str]]:
     spent = f"{percent(report.chosen.ratio)} of the trained network's by {report.count}"
     rows = [("recipe", report.recipe), ("energy", f"{spent}{asked}")]
     if report.held is None:
-        single = [] if report.recipe != "best" else [("guard", "no samples to hold back")]
-        return [*rows, *single]
+        if report.recipe != "best":
+            return rows
+        lone = "one lambda for all sites: no steps within the guards are as cheap"
+        why = lone if report.kept == "global lambda" else "no samples to hold back"
+        return [*rows, ("guard", why)]
     held = f"output error {report.held.error:.4g} on {report.held_back} samples held back"
     if report.plain is None:
         return [*rows, ("guard", f"{held}; no global lambda is as cheap")]

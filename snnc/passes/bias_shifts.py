@@ -42,14 +42,16 @@ class BiasShift:
         """Outputs [channels, n] of both layers for some samples, this share of all, in order."""
         width = wanted.shape[1]
         cut = samples // 2 * (width // samples) if width % samples == 0 else width // 2
-        for half, part in enumerate((slice(0, cut), slice(cut, width))):
-            if samples > 1 or half:
-                self._seen.add((half + self._turn) % 2, wanted[:, part], found[:, part], share)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for half, part in enumerate((slice(0, cut), slice(cut, width))):
+                if samples > 1 or half:
+                    self._seen.add((half + self._turn) % 2, wanted[:, part], found[:, part], share)
         self._turn += 1
 
     def shift(self) -> Array:
         """d, [channels]."""
-        return self._seen.shift()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._seen.shift()
 
 
 class _Means:

@@ -29,7 +29,7 @@ def draw_pareto(figure: Figure, found: Pareto) -> None:
         pj = found.pj_ac if pj_ac is None else pj_ac
         kind = "" if pj_ac is None else " (integers)"
         above.set_title(f"{found.count}, each addition {pj:g} pJ{kind}", fontsize=9)
-        below.set_xlabel("energy / energy of ANN (float MACs)")
+        below.set_xlabel("energy / energy of ANN (float MACs), log scale")
         below.set_yscale("log")
     panels[0, 0].set_xscale("log")
     plain_ticks(panels[0, 0], x)

@@ -21,7 +21,13 @@ from snnc.passes.channel_steps import ChannelSteps
 from snnc.passes.correct_biases import CorrectBiases
 from snnc.pipeline import run_passes
 from snnc.recipes.allocation import Allocation, Allocator
-from snnc.recipes.budget import Measured, Yardstick, metered, within_budget
+from snnc.recipes.budget import (
+    Measured,
+    UnmetBudgetError,
+    Yardstick,
+    metered,
+    within_budget,
+)
 from snnc.recipes.costs import Costs
 from snnc.recipes.curves import FINE, Measuring, SiteCurve, site_curves
 from snnc.recipes.made import COARSEST, HELD, Goal, Made, affordable, with_steps
@@ -85,7 +91,13 @@ class _Best:
         self._graph = self._network.graph()
         self._curves = self._measured_curves(record)
         self._allocator = Allocator(self._curves, self._costs())
-        self._yardstick = Yardstick(network.ann, self._graph, self._fit, output)
+        seen = self._fit if goal.budget is not None else reservoir.samples(self._pooled(kept, held))
+        self._yardstick = Yardstick(network.ann, self._graph, seen, output)
+
+    def _pooled(self, kept: int, held: int) -> int:
+        """Samples on which an agreement is kept: those held back are among them, as it is asked for
+        on all of the calibration."""
+        return min((self._fit.count or 0) + held, kept)
 
     def _measured_curves(self, record: Path | None) -> tuple[SiteCurve, ...]:
         def told(done: int, total: int) -> None:
@@ -127,12 +139,6 @@ class _Best:
     def _below_cheapest(self, budget: float) -> Made:
         """The network of one lambda, for a budget that no steps within the guards meet."""
         plain = self._of_one_lambda(budget)
-        if plain is None:
-            raise CompileError(
-                f"the energy budget {budget:g} cannot be met: the cheapest steps take "
-                f"{self._allocator.cheapest:.3g} of the trained network's energy",
-                help="raise the budget, or keep fewer layers real",
-            )
         return replace(plain, report=replace(plain.report, recipe="best", kept="global lambda"))
 
     def _corrected(self, made: Made) -> Made:
@@ -209,10 +215,10 @@ class _Best:
         by_channel = self._by_channel(made)
         tried = [made, by_channel, self._corrected(made), self._corrected(by_channel)]
         best = min(map(held_back, tried), key=self._rank)
-        plain = self._of_one_lambda(best.report.chosen.ratio)
-        if plain is None:
+        try:
+            plain = held_back(self._of_one_lambda(best.report.chosen.ratio))
+        except UnmetBudgetError:
             return best
-        plain = held_back(plain)
         report = replace(best.report, plain=plain.report.held)
         if self._rank(plain) < self._rank(best):
             report = replace(
@@ -221,18 +227,15 @@ class _Best:
             return replace(plain, report=report)
         return replace(best, report=report)
 
-    def _of_one_lambda(self, ratio: float) -> Made | None:
-        """The network of the recipe balanced, of that energy or agreement; None where no lambda is
-        as cheap."""
+    def _of_one_lambda(self, ratio: float) -> Made:
+        """The network of the recipe balanced, of that energy or agreement. UnmetBudgetError where
+        no lambda is as cheap."""
         graph, neuron, count = fitted(self._plain, SFN()), SFN(), self._goal.count
         scaled = metered(graph, neuron, SEPARATE)
-        try:
-            if self._goal.budget is not None:
-                found = within_budget(self._yardstick, scaled, ratio, count)
-            else:
-                found = self._keeping(scaled)
-        except CompileError:
-            return None
+        if self._goal.budget is not None:
+            found = within_budget(self._yardstick, scaled, ratio, count)
+        else:
+            found = self._keeping(scaled)
         samples = self._yardstick.samples
         report = RecipeReport("balanced", count, self._goal.budget, found, samples=samples)
         return Made(graph, neuron, found.scale, SEPARATE, report)

@@ -32,6 +32,8 @@ COARSER = 1.25
 
 _TRIES = 12
 
+RAISE = "raise the budget, or let more layers spike: fewer kept, the input encoded"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -42,6 +44,10 @@ class Measured:
     ratio: float
     error: float
     agreement: float
+
+
+class UnmetBudgetError(CompileError):
+    """An energy that no network of a recipe is as low as."""
 
 
 class Yardstick:
@@ -148,11 +154,11 @@ def _aimed(over: Measured | None, under: Measured | None, budget: float, number:
     return 1 / (1 / under.scale + share * (1 / over.scale - 1 / under.scale))
 
 
-def _unmet(budget: float, cheapest: Measured) -> CompileError:
-    return CompileError(
+def _unmet(budget: float, cheapest: Measured) -> UnmetBudgetError:
+    return UnmetBudgetError(
         f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still takes "
         f"{cheapest.ratio:.3g} of the trained one's energy",
-        help="raise the budget",
+        help=RAISE,
     )
 
 

@@ -23,7 +23,7 @@ from snnc.npz import DAMAGED, npy_checked, write_npz
 from snnc.recipes.curves import FINE, MEASURED, SiteCurve
 from snnc.search.split import digest_of
 
-VERSION = 2
+VERSION = 3
 _HEADER = "snnc_curves"
 _PLAIN = ("name", "role", "unit")
 _READ_OFF = ("spikes", "events", "own")
@@ -55,7 +55,8 @@ class CurveRecord:
         sites: list[dict[str, Any]] = []
         arrays = {}
         for i, each in enumerate(self.curves.values()):
-            sites.append({key: getattr(each, key) for key in _PLAIN})
+            plain = {key: getattr(each, key) for key in _PLAIN}
+            sites.append(plain | {"measured": each.errors is not None})
             for key in (*_READ_OFF, *_RUN):
                 if getattr(each, key) is not None:
                     arrays[f"{i}.{key}"] = getattr(each, key)
@@ -89,9 +90,13 @@ def _curve(archive: zipfile.ZipFile, names: set[str], number: int, site: Any) ->
     for key in (*_READ_OFF, *_RUN):
         size = len(FINE if key in _READ_OFF else MEASURED)
         member = f"{number}.{key}.npy"
-        found[key] = npy_checked(archive, member) if key in _READ_OFF or member in names else None
-        array = found[key]
-        if array is not None and (array.shape != (size,) or not np.isfinite(array).all()):
+        wanted = key in _READ_OFF or site["measured"] is True
+        if wanted != (member in names):
+            raise ValueError(f"{key} of site {number} are missing, or too many")
+        array = found[key] = npy_checked(archive, member) if wanted else None
+        if array is None:
+            continue
+        if array.shape != (size,) or not (np.isfinite(array) & (array >= 0)).all():
             raise ValueError(f"{key} of site {number} are no curve")
     name, role, unit = (site[key] for key in _PLAIN)
     if not (isinstance(name, str) and isinstance(role, str) and 0 < float(unit) < np.inf):
