@@ -190,6 +190,28 @@ def test_bad_questions_are_refused() -> None:
             snnc.pareto(calibrated(), few(), **options)
 
 
+def test_sensitivities_that_cannot_be_used_end_it(tmp_path: Path) -> None:
+    kept = tmp_path / "curves.npz"
+    with pytest.raises(snnc.CompileError, match="paper measure no sensitivities"):
+        snnc.pareto(calibrated(), few(), recipes="paper", sensitivities=kept)
+    kept.write_bytes(b"none")
+    with pytest.raises(snnc.CompileError, match="not a readable file of sensitivities"):
+        snnc.pareto(calibrated(), few(), recipes="best", budgets=(0.7,), sensitivities=kept)
+
+
+def test_data_are_read_before_the_work(tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    arrays = {name: array.copy() for name, array in few().items() if name != "labels"}
+    next(iter(arrays.values()))[-1] = np.nan
+    np.savez(data, **arrays)  # type: ignore[arg-type]
+
+    def progress(phase: str, done: int, total: int | None) -> None:
+        raise AssertionError(phase)
+
+    with pytest.raises(snnc.CompileError, match=r"(?i)nan"):
+        snnc.pareto(calibrated(), data, progress=progress)
+
+
 def test_the_command_as_table_json_and_picture(inside: Path) -> None:
     words = (*WORDS, "--recipes", "paper,balanced", "--budgets", "0.7,0.001", "--bits", "8")
     report = document(call(*words, "--json", "--plot", "p.svg"))

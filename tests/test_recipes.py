@@ -353,6 +353,29 @@ def test_records_of_other_networks_and_damaged_ones_are_refused(tmp_path: Path) 
         assert record.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("damage", ["negative", "missing"])
+def test_records_whose_curves_cannot_be_are_refused(tmp_path: Path, damage: str) -> None:
+    record, goal = tmp_path / "curves.npz", Goal(0.12, 0.98, "spikes")
+    network = calibrated("digits_cnn")
+    best(network, goal, primary_output(network.ann), record)
+    with np.load(record) as loaded:
+        held = dict(loaded)
+    if damage == "missing":
+        del held["1.errors"]
+    else:
+        held["1.errors"] = -held["1.errors"]
+    np.savez(record, **held)
+    with pytest.raises(CompileError, match="not a readable file of sensitivities"):
+        best(network, goal, primary_output(network.ann), record)
+
+
+def test_an_agreement_is_kept_on_all_samples_of_the_calibration() -> None:
+    network = calibrated("digits_cnn")
+    found = best(network, Goal(None, 0.98, "spikes"), primary_output(network.ann)).report
+    assert found.samples == len(network.calibration.reservoir)
+    assert found.chosen.agreement >= 0.98
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "recipe": ({"recipe": "finest"}, "recipe 'finest'"),
     "neuron": ({"recipe": "best", "neuron": "mtn"}, "settles the neuron"),
