@@ -39,7 +39,7 @@ from snnc.recipes.made import with_steps
 
 BUDGETS = {"fmnist_vit": 0.18, "fmnist_cnn": 0.12, "paraphrase-MiniLM-L3-v2": 0.25}
 
-SAMPLES, TEST = 128, 1000
+SAMPLES, TEST, COARSER = 128, 1000, 4.0
 
 HEAD = ("network", "passes", "relative error", "cosine", "agreement", "spikes", "events")
 
@@ -131,12 +131,13 @@ class Ablation:
 
 
 def everywhere(graph: Graph) -> Graph:
-    """The graph whose neurons at places that do not count are not silent."""
+    """The graph whose neurons at places that do not count are not silent, its thresholds times
+    COARSER: that energy takes larger steps."""
 
     def rule(node: Node) -> Replacement | None:
         if not isinstance(node, Site) or node.thresholds is None:
             return None
-        positive, negative = ((float(np.max(each)),) for each in node.thresholds)
+        positive, negative = ((COARSER * float(np.max(each)),) for each in node.thresholds)
         return Replacement((replace(node, thresholds=(positive, negative), axis=0),))
 
     return graph.rewrite(rule)
