@@ -137,8 +137,11 @@ def test_least_error_with_one_threshold_for_both_signs(both_signs: CalibratedNet
         assert site.thresholds[0] == site.thresholds[1]
 
 
-def test_biases_of_every_form_are_corrected(both_signs: CalibratedNetwork) -> None:
-    """Of the first layer on spikes, whose error no later one shares."""
+def test_biases_of_every_form_are_corrected() -> None:
+    """Of the first layer on spikes, whose error no later one shares; halves of samples are the
+    same, so that all shifts are kept."""
+    onnx, x = signed()
+    both_signs = snnc.calibrate(onnx, calibration=np.concatenate([x[:64], x[:64]]))
     feeds = next(both_signs.samples.batches(128))
     errors = {}
     for correct in (False, True):
@@ -208,7 +211,10 @@ def test_least_error_of_a_mean_over_timesteps(network: CalibratedNetwork) -> Non
         assert error(site.thresholds[0][channel]) <= best * 1.05
 
 
-def test_corrected_biases_bring_the_mean_of_the_outputs_back(network: CalibratedNetwork) -> None:
+def test_corrected_biases_bring_the_mean_of_the_outputs_back() -> None:
+    """Of samples whose halves are the same, so that all shifts are kept."""
+    onnx, x = small()
+    network = snnc.calibrate(onnx, calibration=np.concatenate([x[:24], x[:24]]))
     feeds = next(network.samples.batches(48))
     wanted = Session(network.ann).run(feeds)["y"]
     errors = []
