@@ -53,14 +53,19 @@ class Curve:
     cosines: Array
 
     def error_at(self, energy: float) -> float:
-        """Its least error at an energy that is at most this one, between points by powers."""
+        """Its least error at an energy that is at most this one, between points by powers; nan
+        where it takes more at lambda = 1."""
+        if energy < self.energies.min():
+            return float("nan")
         order = np.argsort(self.energies)
         best = np.minimum.accumulate(self.errors[order])
         logs = np.interp(np.log(energy), np.log(self.energies[order]), np.log(best))
         return float(np.exp(logs))
 
     def cosine_at(self, energy: float) -> float:
-        """Its largest cosine at an energy that is at most this one."""
+        """Its largest cosine at an energy that is at most this one, likewise."""
+        if energy < self.energies.min():
+            return float("nan")
         order = np.argsort(self.energies)
         best = np.maximum.accumulate(self.cosines[order])
         return float(np.interp(np.log(energy), np.log(self.energies[order]), best))
