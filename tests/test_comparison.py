@@ -117,7 +117,7 @@ def test_the_integers_that_match_a_network() -> None:
 
 
 def test_levels_count_both_signs_and_every_timestep() -> None:
-    network = calibrated("digits_vit")
+    network, plain = calibrated("digits_vit"), "tensor-percentile"
     for spec, levels in (
         (snnc.SFN(levels="sformer"), 33),
         (snnc.SFN(levels="fitted"), 65),
@@ -125,9 +125,10 @@ def test_levels_count_both_signs_and_every_timestep() -> None:
         (snnc.DualMTN(N=16), 33),
         (snnc.AIF(n_min=-2), 11),
     ):
-        graph = snnc.compile(network, neuron=spec, scale=0.5).graph
+        graph = snnc.compile(network, neuron=spec, scale=0.5, threshold_rule=plain).graph
         assert levels_of(graph, {}) == levels
-    graph = snnc.compile(network, neuron=snnc.DualIF(), scale=0.5, timesteps=4).graph
+    asked: dict[str, Any] = {"neuron": snnc.DualIF(), "timesteps": 4, "threshold_rule": plain}
+    graph = snnc.compile(network, scale=0.5, **asked).graph
     assert levels_of(graph, {}) == 9
 
 
