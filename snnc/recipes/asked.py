@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from snnc.errors import CompileError
 from snnc.ir.rate_neuron import Polarity, RateNeuron, Synapses
 from snnc.neurons.sfn import SFN
@@ -13,13 +15,16 @@ from snnc.recipes.report import RecipeName, require_recipe
 PAPER = SFN(rule="eq11", levels="sformer")
 """The neuron as published (arXiv 2510.23383, eqs. 8-12)."""
 
+SETTLED: Mapping[RecipeName, SFN] = {"paper": PAPER, "best": SFN()}
+"""The neurons of recipes that take no other."""
+
 
 def neuron_of_recipe(recipe: RecipeName, neuron: RateNeuron) -> RateNeuron:
     """The neuron that a recipe compiles to; CompileError beside one asked for that it is not."""
     require_recipe(recipe)
-    if recipe == "balanced":
+    settled = SETTLED.get(recipe)
+    if settled is None:
         return neuron
-    settled = PAPER if recipe == "paper" else SFN()
     if neuron not in (SFN(), settled):
         raise CompileError(
             f"the recipe {recipe} settles the neuron, and another one is asked for",
@@ -32,9 +37,9 @@ def require_settled(
     recipe: RecipeName, m: int | None, rule: str | None, levels: str | None
 ) -> None:
     """Raises CompileError for parameters of a neuron that a recipe settles otherwise."""
-    if recipe == "balanced":
+    settled = SETTLED.get(recipe)
+    if settled is None:
         return
-    settled = PAPER if recipe == "paper" else SFN()
     given = {
         "M": (m, settled.M),
         "rule": (rule, settled.rule),

@@ -32,8 +32,6 @@ COARSER = 1.25
 
 _TRIES = 12
 
-RAISE = "raise the budget, or let more layers spike: fewer kept, the input encoded"
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -158,7 +156,7 @@ def _unmet(budget: float, cheapest: Measured) -> UnmetBudgetError:
     return UnmetBudgetError(
         f"the energy budget {budget:g} cannot be met: with lambda = 1 the network still takes "
         f"{cheapest.ratio:.3g} of the trained one's energy",
-        help=RAISE,
+        help="raise the budget, or let more layers spike: fewer kept, the input encoded",
     )
 
 
