@@ -19,7 +19,8 @@ from snnc.calibrated import with_scale
 from snnc.evaluation import run
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array
-from snnc.passes.integer_weights import IntegerWeights, integer_layers
+from snnc.passes.integer_weights import integer_layers
+from snnc.passes.linear_layer import LinearLayer, scattered
 from snnc.passes.quantize_synapses import QuantizeSynapses
 from snnc.passes.rounding import output_error
 from snnc.pipeline import run_passes
@@ -112,14 +113,14 @@ def _changed(before: Array | None, after: Array | None) -> str:
 def _layer_errors(before: Graph, after: Graph, test: Mapping[str, Array]) -> float:
     """Relative error of a layer's output by its integer weights alone, on test samples: the
     geometric mean over layers."""
-    layers = [found for _, found in integer_layers(before) if isinstance(found, IntegerWeights)]
+    layers = [found for _, found in integer_layers(before) if isinstance(found, LinearLayer)]
     taps = tuple(dict.fromkeys(layer.spikes for layer in layers))
     session = Session(before, taps=taps, shapes_of=[layer.op.outputs[0] for layer in layers])
     values = session.run({name: test[name][-LAYER_SAMPLES:] for name in before.inputs})
     errors = []
     for layer in layers:
         out = tuple(int(d) for d in values[shape_name(layer.op.outputs[0])])
-        rows = layer.rows(values[layer.spikes], out, 4096)
+        rows = layer.rows(values[layer.spikes], out, scattered(layer.count(out), 4096))
         weights = layer.matrix(before.consts[layer.weights])
         integers, scales = _integers(after, layer)
         wrong = right = 0.0
@@ -132,7 +133,7 @@ def _layer_errors(before: Graph, after: Graph, test: Mapping[str, Array]) -> flo
     return float(np.exp(np.mean(np.log(errors))))
 
 
-def _integers(after: Graph, layer: IntegerWeights) -> tuple[Array, Array]:
+def _integers(after: Graph, layer: LinearLayer) -> tuple[Array, Array]:
     """The integers [groups, channels, K] and scales [groups, channels] of a layer."""
     op = after.op(layer.op.outputs[0])
     source = None if op is None else after.op(op.inputs[1], "DequantizeLinear")

