@@ -55,7 +55,8 @@ def layers(graph: Graph) -> dict[str, Op]:
 def one_by_one(network: CalibratedNetwork) -> dict[str, Array]:
     """The same weights, from both networks run whole for every layer."""
     trained, _ = with_own_biases(network.graph(1.0))
-    graph, found = trained, {}
+    graph = trained
+    found: dict[str, dict[str, Array]] = {}
     half = runs(96) % 2
     for value, op in layers(trained).items():
         if value == "a":  # on the raw input
@@ -189,7 +190,8 @@ def test_padding_is_left_out() -> None:
             for d in (data, other)
         )
         one, two = (each(graph).consts for each in passes)
-        changed = [name for name in one if not np.array_equal(one[name], graph.consts.get(name))]
+        old = graph.consts
+        changed = [n for n in one if n not in old or not np.array_equal(one[n], old[n])]
         assert changed
         apart.append(max(float(np.abs(one[n] - two[n]).max()) for n in changed))
     assert apart[0] < 1e-4 < apart[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,11 +20,9 @@ def rows(rng: np.random.Generator, count: int, true: Array, noise: float, shift:
     return Rows(inputs, (inputs @ true + shift + noise * chance).astype(np.float32))
 
 
-def expected(one: Rows, other: Rows, strength: float) -> Change:
+def expected(halves: Sequence[Rows], strength: float) -> Change:
     """By numpy's least squares, one group after another: the cost as further rows."""
-    x, wrong = (
-        np.concatenate([getattr(r, n) for r in (one, other)], 1) for n in ("inputs", "wrong")
-    )
+    x, wrong = (np.concatenate([getattr(r, n) for r in halves], 1) for n in ("inputs", "wrong"))
     weights, biases = [], []
     for inputs, lacks in zip(x.astype(np.float64), wrong.astype(np.float64), strict=True):
         middle, mean = inputs.mean(0), lacks.mean(0)
@@ -54,13 +54,13 @@ def test_the_change_is_that_of_least_squares(
     if found is None:
         return
     if not found.weights.any():
-        np.testing.assert_allclose(found.biases, expected(*halves, 1e12).biases, atol=1e-3)
+        np.testing.assert_allclose(found.biases, expected(halves, 1e12).biases, atol=1e-3)
         return
     distances = [
-        np.abs(found.weights - expected(*halves, strength).weights).max() for strength in STRENGTHS
+        np.abs(found.weights - expected(halves, strength).weights).max() for strength in STRENGTHS
     ]
     assert min(distances) < 1e-3
-    best = expected(*halves, STRENGTHS[int(np.argmin(distances))])
+    best = expected(halves, STRENGTHS[int(np.argmin(distances))])
     np.testing.assert_allclose(found.biases, best.biases, atol=1e-2)
 
 
@@ -71,7 +71,7 @@ def test_noise_asks_for_strength(noise: float, weakest: bool) -> None:
     halves = [rows(rng, 60, true, noise, 0.0) for _ in range(2)]
     found = refit(([halves[0]], [halves[1]]))
     assert found is not None
-    distance = np.abs(found.weights - expected(*halves, STRENGTHS[-1]).weights).max()
+    distance = np.abs(found.weights - expected(halves, STRENGTHS[-1]).weights).max()
     assert (distance < 1e-4) == weakest
     unseen = rows(np.random.default_rng(1), 500, true, 0.0, 0.0)
     assert found.error(unseen) < float(np.square(unseen.wrong).sum())
